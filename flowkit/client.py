@@ -1,0 +1,387 @@
+"""The HTTP client of the service: push flows, trigger them, read what happened.
+
+Owns every HTTP request that the SDK makes. Imports httpx and the core; pandas is loaded through
+`flowkit.history` when a frame is asked for, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
+
+import httpx
+
+from flowkit.errors import Invalid, ServiceError
+from flowkit.execution import Execution
+from flowkit.flow import Flow
+from flowkit.problems import Problem
+from flowkit.wire import from_wire, iso, parse_iso
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE_SIZE = 500
+"""Items asked for at once: the most that the service gives."""
+
+Progress = Callable[[int], None]
+
+
+class Client:
+    """A connection to a flowkit service; also a context manager that closes it.
+
+    Whatever goes wrong between here and there is a `ServiceError`: ``status`` is the HTTP status
+    of an answer that is not a success (401 wrong key, 404 no such id, 409 the state has passed,
+    422 refused) and ``problems`` says why; ``status`` 0 means that no answer came. Arguments
+    that cannot be sent are `Invalid` and nothing is sent. The methods may be called from
+    several threads.
+
+    Parameters
+    ----------
+    base_url : str
+        Where the service listens, such as ``http://127.0.0.1:5000``.
+    api_key : str
+        The service's key. It is sent with each request and shown nowhere.
+    transport : httpx.BaseTransport, optional
+        Replaces the network, in tests.
+    timeout : float
+        Seconds to wait for a connection and for each part of an answer; a waiting trigger
+        answers within 10 s.
+
+    Examples
+    --------
+    ::
+
+        with fk.Client("http://127.0.0.1:5000", api_key=key) as client:
+            flow = client.push(flow)
+            client.trigger("cart_abandoned", {"contact": {"phone": "+5511990000000"}})
+            client.executions(flow=flow, status="failed")
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str,
+        transport: httpx.BaseTransport | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        url = httpx.URL(base_url)
+        # Neither is echoed, and a password would take the place of the key in the header.
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+            example = "http://127.0.0.1:5000"
+            _refuse("client.url", "base_url", f"write the address as {example}, without a password")
+        # A key read from a file ends in a newline, and httpx would quote it in its complaint.
+        key = api_key.strip()
+        if not (key and key.isascii() and key.isprintable()):
+            _refuse("client.api_key", "api_key", "a key is one line of printable ASCII")
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}", "Accept": "application/json"},
+            transport=transport,
+            timeout=timeout,
+        )
+        self._address = str(self._http.base_url).rstrip("/")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._address!r})"
+
+    def close(self) -> None:
+        """Close the connections; the client cannot be used after."""
+        self._http.close()
+
+    def push(self, flow: Flow, activate: bool = True) -> Flow:
+        """Store `flow` at the service and return it as stored, with its id and version.
+
+        A flow with an id updates the flow of that id. One without updates the flow of the same
+        name, or becomes a new flow when there is none; two pushes of a new name at the same
+        moment may make two flows.
+
+        Parameters
+        ----------
+        flow : Flow
+            What is to be stored; it is not changed.
+        activate : bool
+            Whether triggers start the flow from now on. False stores a draft, which may have
+            errors, and ends the starts of a flow that was active; executions under way go on.
+
+        Raises
+        ------
+        ServiceError
+            When the service refuses the flow (422, with the problems of the flow): nothing is
+            stored.
+        Invalid
+            When several flows have that name: push one that has an id.
+        """
+        document = flow.to_dict() | {"isActive": activate}
+        flow_id = flow.id or self._id_of(flow.name)
+        if flow_id is None:
+            return _flow(self._call("POST", "/api/flows", json=document))
+        return _flow(self._call("PUT", _path("flows", flow_id), json=document | {"id": flow_id}))
+
+    def flows(self) -> list[Flow]:
+        """Return all flows."""
+        return [_flow(document) for document in self._items("/api/flows", {})]
+
+    def flow(self, flow_id: str) -> Flow:
+        """Return one flow as it is stored now."""
+        return _flow(self._call("GET", _path("flows", flow_id)))
+
+    def trigger(self, trigger_type: str, payload: Any, wait: bool = False) -> dict[str, Any]:
+        """Start every active flow of a trigger type, as a webhook does.
+
+        Parameters
+        ----------
+        trigger_type : str
+            Such as ``cart_abandoned``.
+        payload : JSON
+            What the flows see as ``trigger``.
+        wait : bool
+            Answer when every execution has left ``running``, at the latest after 10 s.
+
+        Returns
+        -------
+        dict
+            ``{triggerType, executions: [{executionId, flowId, flowVersion, status}], problems}``;
+            the executions are stored. No flow of that type is an empty list, not an error.
+        """
+        path = _path("flows", "trigger", trigger_type)
+        return self._call("POST", path, params={"wait": "true"} if wait else None, json=payload)
+
+    def executions(
+        self,
+        flow: Flow | str | None = None,
+        status: str | None = None,
+        contact: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        limit: int | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> pd.DataFrame:
+        """Return executions, one row each: the columns of `flowkit.history.executions`.
+
+        Parameters
+        ----------
+        flow : Flow or str, optional
+            Only this flow's; a flow that has been pushed, or a flow's id.
+        status : str, optional
+            Only these: running, delayed, completed, failed or cancelled.
+        contact : str, optional
+            Only this contact's, by ``contactId``.
+        since, until : datetime, pandas.Timestamp or ISO 8601 text, optional
+            Only those created in that time. A time without a zone is refused.
+        limit : int, optional
+            At most this many, the newest; all without.
+        progress : callable, optional
+            Called after each page with the number of executions read so far.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Ordered by creation; the same columns and dtypes when nothing matches.
+        """
+        query = _query(flow, status, contact, since, until)
+        from flowkit import history
+
+        return history.executions(self._items("/api/executions", query, limit, progress))
+
+    def node_runs(
+        self,
+        flow: Flow | str | None = None,
+        status: str | None = None,
+        contact: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        limit: int | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> pd.DataFrame:
+        """Return node runs, one row each: the columns of `flowkit.history.node_runs`.
+
+        The parameters choose executions, as those of `executions` do (also `status` and
+        `limit`); all runs of these are returned. While executions run, each is read at a
+        slightly different moment.
+        """
+        query = _query(flow, status, contact, since, until) | {"include": "executedNodes"}
+        from flowkit import history
+
+        return history.node_runs(self._items("/api/executions", query, limit, progress))
+
+    def execution(self, execution_id: str) -> Execution:
+        """Return one execution with its context, branches and node runs."""
+        return from_wire(Execution, self._call("GET", _path("executions", execution_id)))
+
+    def retry(self, execution_id: str, node_ids: Sequence[str] | None = None) -> Execution:
+        """Run failed nodes of an execution again and return the execution.
+
+        Parameters
+        ----------
+        execution_id : str
+            Of an execution with failed runs, also while sibling branches run.
+        node_ids : sequence of str, optional
+            Which; all that have failed without.
+
+        Raises
+        ------
+        ServiceError
+            409 when nothing has failed or it was cancelled, 422 when one of `node_ids` has not
+            failed; nothing is changed then.
+        """
+        body = {} if node_ids is None else {"nodeIds": list(node_ids)}
+        path = _path("executions", execution_id, "retry")
+        return from_wire(Execution, self._call("POST", path, json=body))
+
+    def cancel(self, execution_id: str) -> Execution:
+        """Cancel an execution and return it; one that has ended is a `ServiceError` 409."""
+        path = _path("executions", execution_id, "cancel")
+        return from_wire(Execution, self._call("POST", path))
+
+    def node_types(self) -> list[dict[str, Any]]:
+        """Return the service's node types: type, title, handles and config schema of each."""
+        return list(self._items("/api/node-types", {}))
+
+    def health(self) -> dict[str, Any]:
+        """Return what the service says of itself; a `ServiceError` when it is not there."""
+        return self._call("GET", "/healthz")
+
+    def _id_of(self, name: str) -> str | None:
+        ids = [flow.id for flow in self.flows() if flow.name == name]
+        if len(ids) > 1:
+            _refuse(
+                "flow.ambiguous",
+                "name",
+                f"several flows are named {name!r} ({', '.join(map(str, ids))}); "
+                "push one that client.flow(id) returned",
+            )
+        return ids[0] if ids else None
+
+    def _items(
+        self,
+        path: str,
+        query: dict[str, str],
+        limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a list's items, page by page."""
+        if limit is not None and limit < 1:
+            _refuse("filter.limit", "limit", f"{limit} is less than 1; leave it out for all")
+        read = 0
+        cursor: str | None = None
+        while True:
+            size = PAGE_SIZE if limit is None else min(PAGE_SIZE, limit - read)
+            turn = {"cursor": cursor} if cursor else {}
+            page = self._call("GET", path, params={**query, "limit": str(size), **turn})
+            items = page.get("items")
+            if not isinstance(items, list):
+                raise self._foreign(200)
+            read += len(items)
+            if progress is not None:
+                progress(read)
+            yield from items
+            cursor = page.get("nextCursor")
+            if cursor is None or read == limit:
+                return
+
+    def _call(
+        self, method: str, path: str, *, params: dict[str, str] | None = None, **body: Any
+    ) -> dict[str, Any]:
+        """Make one request and return the JSON object that it answers."""
+        try:
+            answer = self._http.request(method, path, params=params, **body)
+        except httpx.TimeoutException as error:
+            message = f"{self._address} gave no answer in time; it may still do what was asked"
+            raise ServiceError(0, [Problem("service.timeout", "", message)]) from error
+        except httpx.HTTPError as error:
+            message = (
+                f"cannot reach {self._address} ({error}); start the service with `flowkit up`, "
+                "or correct the address given to Client"
+            )
+            raise ServiceError(0, [Problem("service.unreachable", "", message)]) from error
+        try:
+            content = answer.json()
+        except ValueError:
+            content = None
+        if not answer.is_success:
+            raise ServiceError(answer.status_code, _problems(answer, content))
+        if not isinstance(content, dict):
+            raise self._foreign(answer.status_code)
+        return content
+
+    def _foreign(self, status: int) -> ServiceError:
+        message = f"what answers at {self._address} is not flowkit; is another program there?"
+        return ServiceError(status, [Problem("service.foreign", "", message)])
+
+
+def _refuse(code: str, argument: str, message: str) -> NoReturn:
+    raise Invalid([Problem(code, f"/{argument}", message)])
+
+
+def _path(*parts: str) -> str:
+    """Return the path of a resource, every part as one segment."""
+    return "/api/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _flow(document: dict[str, Any]) -> Flow:
+    return Flow.from_dict({key: value for key, value in document.items() if key != "problems"})
+
+
+def _problems(answer: httpx.Response, content: Any) -> list[Problem]:
+    """Return what an error answer says, whoever wrote it (a proxy between may have)."""
+    if isinstance(content, dict) and isinstance(content.get("problems"), list):
+        said = [
+            Problem(*(str(item.get(key) or "") for key in ("code", "path", "message")))
+            for item in content["problems"]
+            if isinstance(item, dict)
+        ]
+        if said:
+            return said
+    return [Problem("service.refused", "", answer.reason_phrase or "no reason given")]
+
+
+def _query(
+    flow: Flow | str | None,
+    status: str | None,
+    contact: str | None,
+    since: datetime | str | None,
+    until: datetime | str | None,
+) -> dict[str, str]:
+    """Return the filters of the executions list; those that are None are left out."""
+    flow_id = flow.id if isinstance(flow, Flow) else flow
+    if flow is not None and not flow_id:
+        _refuse("filter.flow", "flow", "this flow has no id; use the flow that push returned")
+    filters = {
+        "flowId": flow_id,
+        "status": status,
+        "contact": contact,
+        "from": _moment("since", since),
+        "to": _moment("until", until),
+    }
+    return {name: value for name, value in filters.items() if value is not None}
+
+
+def _moment(argument: str, value: datetime | str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return iso(parse_iso(value) if isinstance(value, str) else value)
+    except (ValueError, AttributeError):
+        _refuse(
+            "filter.time",
+            argument,
+            f"{value!r} is not a moment: write an aware datetime such as "
+            "datetime(2026, 11, 22, tzinfo=UTC), or '2026-11-22T00:00:00Z'",
+        )

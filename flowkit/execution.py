@@ -1,0 +1,288 @@
+"""The records of an execution, and the one form in which they change: the patch.
+
+Owns `Execution`, `Branch` and `NodeRun`, their statuses, the rule that gives an execution its
+status, and the guards of a patch (`judge`). Each record is declared here only: wire documents,
+API schemas and store columns are derived from it or held against it by a test.
+May import `wire`. Knows no flow, no clock and no store.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from flowkit.wire import INTERNAL
+
+ExecutionStatus = Literal["running", "delayed", "completed", "failed", "cancelled"]
+BranchStatus = Literal[
+    "ready", "running", "waiting", "forked", "merged", "completed", "failed", "cancelled"
+]
+RunStatus = Literal[
+    "running", "waiting", "completed", "failed", "suppressed", "unknown", "cancelled"
+]
+
+EXECUTION_STATUSES: tuple[ExecutionStatus, ...] = (
+    "running",
+    "delayed",
+    "completed",
+    "failed",
+    "cancelled",
+)
+TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+"""Execution statuses in which nothing more happens by itself."""
+OPEN: frozenset[str] = frozenset({"ready", "running", "waiting"})
+"""Branch statuses that keep an execution from ending."""
+UNRESOLVED: frozenset[str] = frozenset({"running", "unknown"})
+"""Run statuses of an effect whose outcome nobody has recorded."""
+OUTCOME_UNKNOWN = "outcome_unknown"
+"""Error code of a run whose effect may or may not have happened."""
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeRun:
+    """One node's run in one execution: its arrival, outcome and attempts.
+
+    ``start_time`` and ``end_time`` are those of the last attempt; at END they are the first and
+    the last arrival. ``source_handle`` is the handle by which the branch leaves.
+    """
+
+    node_id: str
+    branch_id: str
+    status: RunStatus
+    start_time: datetime
+    end_time: datetime | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    idempotency_key: str
+    retry_count: int = 0
+    arrival_count: int = 0
+    visit: int = 1
+    sequence: int = 0
+    source_handle: str | None = None
+    attempts: tuple[dict[str, Any], ...] = ()
+    arrivals: tuple[str, ...] = field(default=(), metadata=INTERNAL)
+
+
+@dataclass(slots=True, kw_only=True)
+class Branch:
+    """One line of progress through the flow: the unit of ownership.
+
+    ``epoch`` counts the claims and is the fencing token; ``sequence`` numbers the branch's runs
+    and ``children`` its children, so that neither number is used twice.
+    """
+
+    branch_id: str
+    status: BranchStatus
+    current_node_id: str
+    path: list[str]
+    resume_at: datetime | None = None
+    resume_data: dict[str, Any] | None = None
+    vars: dict[str, Any] = field(default_factory=dict, metadata=INTERNAL)
+    epoch: int = field(default=0, metadata=INTERNAL)
+    sequence: int = field(default=0, metadata=INTERNAL)
+    children: int = field(default=0, metadata=INTERNAL)
+
+
+@dataclass(slots=True, kw_only=True)
+class Execution:
+    """One contact's way through one version of a flow.
+
+    ``context`` is ``{"trigger": payload, "contact": object or null}``, frozen at the start.
+    ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits.
+    """
+
+    id: str
+    flow_id: str
+    flow_version: int
+    status: ExecutionStatus
+    trigger_type: str
+    contact_id: str | None = None
+    context: dict[str, Any] = field(default_factory=dict)
+    branches: list[Branch] = field(default_factory=list)
+    executed_nodes: list[NodeRun] = field(default_factory=list)
+    resume_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None
+    open: int = field(default=1, metadata=INTERNAL)
+    waiting: int = field(default=0, metadata=INTERNAL)
+    failed: int = field(default=0, metadata=INTERNAL)
+    revision: int = field(default=0, metadata=INTERNAL)
+
+
+@dataclass(slots=True)
+class Claim:
+    """What a worker holds of one execution: its head, the branches it owns, the runs it knows.
+
+    `head` has neither branches nor runs; `runs` is keyed by idempotency key and holds every run
+    of the execution that was recorded when the branches were claimed.
+    """
+
+    head: Execution
+    branches: dict[str, Branch]
+    runs: dict[str, NodeRun] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Settle:
+    """Change a recorded run, if it still is in that status and at that attempt."""
+
+    run: NodeRun
+    was: RunStatus
+    retry_count: int
+
+
+@dataclass(slots=True)
+class Move:
+    """Put a branch where it is now, if its epoch is still `epoch`."""
+
+    branch: Branch
+    epoch: int
+
+
+@dataclass(slots=True)
+class Arrival:
+    """Branches that reached an END: added to the run's set, each once."""
+
+    run: NodeRun
+    branch_ids: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Patch:
+    """A closed list of guarded operations on one execution, applied all or not at all.
+
+    Parameters
+    ----------
+    append : list of NodeRun
+        New runs. Guard: no run has that key (else ``lost``).
+    settle : list of Settle
+        Changes of recorded runs. Guard: status and attempt (else ``conflict``).
+    move : list of Move
+        New states of known branches. Guard: the epoch (else ``fenced``).
+    spawn : list of Branch
+        New branches; guarded by the move of the branch that forked.
+    arrive : list of Arrival
+        Arrivals at END, counted once per branch; guarded by the move of each branch.
+    open, waiting, failed : int
+        By how much the branch counts of the execution change.
+    revision : int, optional
+        Guard: the execution has not changed since (else ``conflict``). A patch with it may
+        also reopen an ended execution.
+    cancel : bool
+        The execution's status becomes ``cancelled``.
+    durable : bool
+        Whether it must survive a power loss once it is committed.
+    """
+
+    execution_id: str
+    append: list[NodeRun] = field(default_factory=list)
+    settle: list[Settle] = field(default_factory=list)
+    move: list[Move] = field(default_factory=list)
+    spawn: list[Branch] = field(default_factory=list)
+    arrive: list[Arrival] = field(default_factory=list)
+    open: int = 0
+    waiting: int = 0
+    failed: int = 0
+    revision: int | None = None
+    cancel: bool = False
+    durable: bool = False
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of a patch.
+
+    ``ok``: all of it is committed. ``lost``: another branch owns the runs in `runs`.
+    ``fenced``: the leases of the branches in `fenced` are gone. ``cancelled``: the execution
+    is. ``conflict``: the execution or a run changed meanwhile. Unless ``ok``, nothing of it is.
+    `status`, `open`, `waiting` and `failed` are the execution's after the patch.
+    """
+
+    outcome: Literal["ok", "lost", "fenced", "cancelled", "conflict"]
+    status: ExecutionStatus
+    open: int = 0
+    waiting: int = 0
+    failed: int = 0
+    runs: list[NodeRun] = field(default_factory=list)
+    fenced: list[str] = field(default_factory=list)
+
+
+def status_of(open: int, waiting: int, failed: int) -> ExecutionStatus:
+    """Return an execution's status from the counts of its leaf branches.
+
+    ``completed``: all ended, none failed. ``failed``: all ended, at least one failed.
+    ``delayed``: all that are open wait. ``running`` otherwise.
+    """
+    if open == 0:
+        return "failed" if failed else "completed"
+    return "delayed" if waiting == open else "running"
+
+
+def judge(
+    patch: Patch,
+    *,
+    status: ExecutionStatus,
+    revision: int,
+    epochs: dict[str, int],
+    runs: dict[str, NodeRun],
+) -> Answer:
+    """Check a patch's guards against what is recorded.
+
+    Parameters
+    ----------
+    patch : Patch
+        What is to be committed.
+    status, revision
+        Of the execution, as recorded.
+    epochs : dict
+        Epoch by id, of the branches that the patch moves.
+    runs : dict
+        Recorded runs by idempotency key, of the keys that the patch appends or settles.
+
+    Returns
+    -------
+    Answer
+        ``ok`` when every guard holds (the counts are the store's to fill in), else the refusal.
+    """
+    if patch.revision is not None and patch.revision != revision:
+        return Answer("conflict", status)
+    if status == "cancelled" and (patch.move or patch.append):
+        return Answer("cancelled", status)
+    fenced = [m.branch.branch_id for m in patch.move if epochs.get(m.branch.branch_id) != m.epoch]
+    if fenced:
+        return Answer("fenced", status, fenced=fenced)
+    lost = [runs[run.idempotency_key] for run in patch.append if run.idempotency_key in runs]
+    if lost:
+        return Answer("lost", status, runs=lost)
+    for settle in patch.settle:
+        recorded = runs.get(settle.run.idempotency_key)
+        if recorded is None or (recorded.status, recorded.retry_count) != (
+            settle.was,
+            settle.retry_count,
+        ):
+            return Answer("conflict", status)
+    return Answer("ok", status)
+
+
+def idempotency_key(execution_id: str, node_id: str, visit: int = 1) -> str:
+    """Return the key under which a visit to a node runs at most once."""
+    key = f"{execution_id}_{node_id}"
+    return key if visit == 1 else f"{key}_v{visit}"
+
+
+def new_id(now: datetime) -> str:
+    """Return a fresh id of 32 hexadecimal digits that sorts by `now` (as UUID version 7 does)."""
+    return f"{int(now.timestamp() * 1000):012x}{os.urandom(10).hex()}"
+
+
+def branch_order(branch_id: str) -> tuple[int, ...]:
+    """Return the sort key of a branch id: ``root_10`` comes after ``root_2``."""
+    return tuple(int(part) for part in branch_id.split("_")[1:])
+
+
+def run_order(run: NodeRun) -> tuple[datetime, tuple[int, ...], int]:
+    """Return the sort key of a node run within its execution."""
+    return (run.start_time, branch_order(run.branch_id), run.sequence)

@@ -1,0 +1,49 @@
+"""What the frames of the history say, in numbers.
+
+Owns the tables made of the frames. Imports pandas and `history.frames`.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from flowkit.history.frames import DURATION
+
+
+def node_table(node_runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per node: how often it was entered and how that ended.
+
+    Parameters
+    ----------
+    node_runs : pandas.DataFrame
+        As `flowkit.history.node_runs` gives it; rows may have been left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``flow_id`` and ``node_id`` (string), ``entered``, ``completed`` and ``failed``
+        (int64, node runs; what is neither completed nor failed is under way or was cancelled),
+        ``median_duration`` (timedelta64[ms], of the runs that have ended). Ordered by flow,
+        then by the node's usual place among the runs of an execution.
+    """
+    grouped = pd.DataFrame(
+        {
+            "flow_id": node_runs["flow_id"],
+            "node_id": node_runs["node_id"],
+            "completed": (node_runs["status"] == "completed").astype("int64"),
+            "failed": (node_runs["status"] == "failed").astype("int64"),
+            # As numbers: pandas 2.2 takes a missing timedelta of a group for a very small one.
+            "milliseconds": node_runs["duration"] / pd.Timedelta(1, "ms"),
+            "place": node_runs.groupby("execution_id", sort=False).cumcount(),
+        }
+    ).groupby(["flow_id", "node_id"], as_index=False)
+    table = grouped.agg(
+        entered=("place", "size"),
+        completed=("completed", "sum"),
+        failed=("failed", "sum"),
+        median_duration=("milliseconds", "median"),
+        place=("place", "mean"),
+    )
+    table = table.sort_values(["flow_id", "place", "node_id"], ignore_index=True)
+    table["median_duration"] = pd.to_timedelta(table["median_duration"], unit="ms").astype(DURATION)
+    return table.drop(columns="place")

@@ -1,0 +1,1 @@
+"""The durable service: API, workers, stores and channels around the flowkit engine."""

@@ -1,0 +1,1 @@
+"""Channels: each performs one kind of outside effect and reports how it ended."""

@@ -1,0 +1,30 @@
+"""Named points at which the crash tests kill this process; nothing otherwise.
+
+``FLOWKIT_FAIL_AT=after_commit:3`` kills the process the third time it gets to that point, as
+SIGKILL does: no clean-up, no flush. Imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+
+POINTS = (
+    "before_create",
+    "after_create",
+    "after_claim",
+    "before_commit",
+    "after_commit",
+    "before_effect",
+    "after_effect",
+)
+
+_point, _, _number = os.environ.get("FLOWKIT_FAIL_AT", "").partition(":")
+_visits = itertools.count(1)
+
+
+def hit(point: str) -> None:
+    """Die here if that was asked for."""
+    if point == _point and next(_visits) == int(_number or 1):
+        os.kill(os.getpid(), signal.SIGKILL)
