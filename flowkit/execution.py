@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from flowkit.wire import INTERNAL
 
@@ -190,6 +190,12 @@ class Patch:
     cancel: bool = False
     durable: bool = False
 
+    def count(self, status: BranchStatus, was: BranchStatus | None) -> None:
+        """Enter that a branch went from `was` (None: it is new) to `status`."""
+        self.open += (status in OPEN) - (was in OPEN)
+        self.waiting += (status == "waiting") - (was == "waiting")
+        self.failed += (status == "failed") - (was == "failed")
+
 
 @dataclass(slots=True)
 class Answer:
@@ -208,6 +214,35 @@ class Answer:
     failed: int = 0
     runs: list[NodeRun] = field(default_factory=list)
     fenced: list[str] = field(default_factory=list)
+
+
+class BranchRef(NamedTuple):
+    """A branch under a claim: where it is, and the epoch that proves the claim."""
+
+    execution_id: str
+    branch_id: str
+    epoch: int
+
+
+class PageKey(NamedTuple):
+    """Where a page of a list begins: after the record with this time of creation and id."""
+
+    created_at: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFilter:
+    """Which executions a list holds; None means any.
+
+    ``since`` is inclusive and ``until`` exclusive; both are about ``created_at``.
+    """
+
+    flow_id: str | None = None
+    status: str | None = None
+    contact_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 def status_of(open: int, waiting: int, failed: int) -> ExecutionStatus:

@@ -107,9 +107,7 @@ def to_wire(value: Any) -> Any:
 def from_wire(record: type[R], data: dict[str, Any]) -> R:
     """Read a record from JSON data that `to_wire` wrote; fields that are absent keep defaults."""
     return record(
-        **{
-            name: _read(hint, data[wire]) for name, wire, hint in fields_of(record) if wire in data
-        }
+        **{name: _read(hint, data[wire]) for name, wire, hint in fields_of(record) if wire in data}
     )
 
 

@@ -22,11 +22,18 @@ server gone) raises its driver's error; nothing is half-done then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from flowkit.execution import Answer, Claim, Execution, Patch
+from flowkit.execution import (
+    Answer,
+    BranchRef,
+    Claim,
+    Execution,
+    ExecutionFilter,
+    PageKey,
+    Patch,
+)
 from flowkit.flow import Flow
 
 
@@ -35,35 +42,6 @@ class StoredFlow(NamedTuple):
 
     flow: Flow
     revision: int
-
-
-class BranchRef(NamedTuple):
-    """A branch under a claim: where it is, and the epoch that proves the claim."""
-
-    execution_id: str
-    branch_id: str
-    epoch: int
-
-
-class PageKey(NamedTuple):
-    """Where a page of a list begins: after the record with this time of creation and id."""
-
-    created_at: datetime
-    id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionFilter:
-    """Which executions a list holds; None means any.
-
-    ``since`` is inclusive and ``until`` exclusive; both are about ``created_at``.
-    """
-
-    flow_id: str | None = None
-    status: str | None = None
-    contact_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 class Store(Protocol):
@@ -163,9 +141,7 @@ class Store(Protocol):
         """
         ...
 
-    def renew(
-        self, refs: Sequence[BranchRef], *, now: datetime, lease_ms: int
-    ) -> list[BranchRef]:
+    def renew(self, refs: Sequence[BranchRef], *, now: datetime, lease_ms: int) -> list[BranchRef]:
         """Extend the leases of the branches under these claims; return those that are no longer."""
         ...
 
@@ -173,9 +149,7 @@ class Store(Protocol):
         """Give up claims: those that still hold make their branches ``ready``."""
         ...
 
-    def commit(
-        self, patches: Sequence[Patch], *, now: datetime, lease_ms: int = 0
-    ) -> list[Answer]:
+    def commit(self, patches: Sequence[Patch], *, now: datetime, lease_ms: int = 0) -> list[Answer]:
         """Apply patches, each all or nothing under its guards (`flowkit.execution.judge`).
 
         The branch counts, the status (`flowkit.execution.status_of`), ``resume_at`` (the

@@ -24,11 +24,10 @@ from functools import lru_cache
 from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
-from flowkit.execution import Answer, Claim
-from flowkit.flow import Flow
+from flowkit.execution import Answer, BranchRef, Claim
 from flowkit.nodetype import Outcome
 from service import faults
-from service.store.base import BranchRef, Store
+from service.store.base import Store
 
 log = logging.getLogger(__name__)
 

@@ -220,7 +220,7 @@ def _read(status: int, body: bytes, hidden: list[str]) -> Outcome:
         return Outcome(status="completed", result=result)
     error = answer.get("error")
     code = error.get("code") if isinstance(error, dict) else None
-    if type(code) is not int or not 0 <= code < MAX_CODE:
+    if not isinstance(error, dict) or type(code) is not int or not 0 <= code < MAX_CODE:
         said = "no usable message id" if 200 <= status < 300 else "no Graph API error in it"
         return _unknown(
             f"HTTP {status} came back with {said}; check the WhatsApp base URL and version",
@@ -232,10 +232,10 @@ def _read(status: int, body: bytes, hidden: list[str]) -> Outcome:
 def _refused(status: int, code: int, error: dict[str, Any], hidden: list[str]) -> Outcome:
     known = graph_error(code, says_transient=error.get("is_transient") is True)
     data = error.get("error_data")
-    details = data.get("details") if isinstance(data, dict) else data
+    details = _text(data.get("details") if isinstance(data, dict) else data)
     message = _text(error.get("message")) or f"(#{code}) {known.title}"
     more: dict[str, Any] = {"httpStatus": status, "advice": known.advice}
-    if _text(details):
+    if details:
         more["details"] = _clean(details, hidden)
     if _text(error.get("fbtrace_id")):
         more["fbtraceId"] = _clean(error["fbtrace_id"], hidden)

@@ -9,7 +9,7 @@ What it received, and what it shall refuse, is under ``/_simulator``, which asks
 authentication: run it on a loopback address only. Everything is in memory and guarded by one
 lock, so it runs in any threaded WSGI server of one process; the ledger grows until cleared.
 
-Imports Flask, flowkit and the error table; nothing else of the service.
+Imports Flask, flowkit, the error table and the acceptance rules.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ from flowkit.clock import Clock, SystemClock
 from flowkit.errors import Invalid
 from flowkit.problems import Problem, pointer
 from flowkit.wire import iso
+from service.channels.whatsapp.acceptance import Refused, checked, is_text, need, template_name
 from service.channels.whatsapp.errors import graph_error
 
 MAX_BODY = 1024 * 1024
 MAX_DEPTH = 64
-MAX_TEXT = 4096
-MAX_PARAMETER = 1024
 MAX_PAGE = 10_000
 HANG_MS = 30_000
 FAULTS = ("timeout_after_accept", "timeout_before_accept", "reset", "html_500")
@@ -118,7 +117,7 @@ def create_simulator(token: str, *, clock: Clock | None = None) -> Flask:
         body: Any = None
         try:
             body = _json(raw)
-            words = _checked(body)
+            words = checked(body)
             with lock:
                 rule = next((rule for rule in rules if rule.fits(body, words)), None)
                 if rule:
@@ -127,8 +126,8 @@ def create_simulator(token: str, *, clock: Clock | None = None) -> Flask:
             if rule and not fault:
                 rule.wait(default_ms=0)
             if rule and "code" in rule.given:
-                raise _Refused(rule.given["code"], "Refused by a rule of the simulator")
-        except _Refused as refused:
+                raise Refused(rule.given["code"], "Refused by a rule of the simulator")
+        except Refused as refused:
             record(body, code=refused.code)
             return _graph_error(refused.code, refused.details)
         wamid = _wamid(body["to"]) if fault in (None, "timeout_after_accept") else None
@@ -159,7 +158,7 @@ def create_simulator(token: str, *, clock: Clock | None = None) -> Flask:
     def add_rule() -> Any:
         try:
             given = _rule_options(_json(_body()))
-        except _Refused as refused:
+        except Refused as refused:
             return _problems(400, [Problem("json.invalid", "", refused.details)])
         with lock:
             rules.append(_Rule(f"rule_{next(numbers)}", given))
@@ -192,15 +191,6 @@ def create_simulator(token: str, *, clock: Clock | None = None) -> Flask:
     return app
 
 
-class _Refused(Exception):
-    """The message is answered with an error of the Graph API."""
-
-    def __init__(self, code: int, details: str) -> None:
-        super().__init__(code, details)
-        self.code = code
-        self.details = details
-
-
 class _Rule:
     """What `given` says, how often it acted, and a way out for requests that wait in it."""
 
@@ -216,7 +206,7 @@ class _Rule:
             self.hits < self.given.get("times", math.inf)
             and _digits(body["to"]) in map(_digits, [to] if isinstance(to, str) else to)
             and self.given.get("text", "") in words
-            and ("template" not in self.given or self.given["template"] == _template_name(body))
+            and ("template" not in self.given or self.given["template"] == template_name(body))
         )
 
     def wait(self, default_ms: int) -> None:
@@ -242,8 +232,8 @@ def _json(raw: bytes) -> Any:
     try:
         value = json.loads(raw, parse_float=finite, parse_constant=finite)
     except (ValueError, RecursionError):
-        raise _Refused(100, "The request body is not valid JSON") from None
-    _need(_shallow(value, MAX_DEPTH), 100, f"The body is nested over {MAX_DEPTH} levels deep")
+        raise Refused(100, "The request body is not valid JSON") from None
+    need(_shallow(value, MAX_DEPTH), 100, f"The body is nested over {MAX_DEPTH} levels deep")
     return value
 
 
@@ -254,81 +244,8 @@ def _shallow(value: Any, levels: int) -> bool:
     )
 
 
-def _need(met: bool, code: int, details: str) -> None:
-    if not met:
-        raise _Refused(code, details)
-
-
-def _is_text(value: Any, pattern: str) -> bool:
-    return isinstance(value, str) and re.fullmatch(pattern, value, re.DOTALL) is not None
-
-
-def _checked(body: Any) -> str:
-    """Return the words of a message that would be taken; raise `_Refused` for any other."""
-    _need(isinstance(body, dict), 100, "The request body must be a JSON object")
-    product = body.get("messaging_product")
-    _need(product == "whatsapp", 100, "The parameter messaging_product must be 'whatsapp'")
-    _need("to" in body, 100, "The parameter to is required")
-    phone = r"[ ().-]*\+([ ().-]*[0-9]){5,15}[ ().-]*"
-    _need(_is_text(body["to"], phone), 131009, "to must be a phone with + and country code")
-    individual = body.get("recipient_type", "individual") == "individual"
-    _need(individual, 131009, "recipient_type must be 'individual'")
-    data = _is_text(body.get("biz_opaque_callback_data", ""), ".{0,512}")
-    _need(data, 131009, "biz_opaque_callback_data must be a string of at most 512 characters")
-    kind = body.get("type", "text")  # Meta's default
-    _need(kind in ("text", "template"), 131051, "This simulator takes text and template only")
-    _need(kind in body, 131008, f"The parameter {kind} is required")
-    _need(isinstance(body[kind], dict), 131009, f"{kind} must be an object")
-    return _text_words(body[kind]) if kind == "text" else _template_words(body[kind])
-
-
-def _text_words(text: dict[str, Any]) -> str:
-    _need("body" in text, 131008, "The parameter text['body'] is required")
-    _need(_is_text(text["body"], r".*\S.*"), 131009, "text['body'] must not be empty")
-    preview = isinstance(text.get("preview_url", False), bool)
-    _need(preview, 131009, "text['preview_url'] must be true or false")
-    fits = len(text["body"]) <= MAX_TEXT
-    _need(fits, 100, f"Param text['body'] must be at most {MAX_TEXT} characters long")
-    return str(text["body"])
-
-
-def _template_words(template: dict[str, Any]) -> str:
-    complete = "name" in template and "language" in template
-    _need(complete, 131008, "template['name'] and template['language'] are required")
-    named = _is_text(template["name"], "[a-z0-9_]{1,512}")
-    _need(named, 131009, "template['name']: up to 512 small letters, digits and _")
-    code = template["language"].get("code") if isinstance(template["language"], dict) else None
-    spoken = _is_text(code, "[a-z]{2,3}(_[A-Z]{2,3})?")
-    _need(spoken, 131009, "template['language']['code'] must be a code such as pt_BR")
-    words = []
-    for component in _objects(template, "components"):
-        part = component.get("type") in ("header", "body", "button")
-        _need(part, 131009, "A component's type must be header, body or button")
-        for parameter in _objects(component, "parameters"):
-            _need(_is_text(parameter.get("type"), ".+"), 131008, "A parameter needs a type")
-            if parameter["type"] == "text":
-                _need(_is_text(parameter.get("text"), ".+"), 131008, "A text is missing")
-                words.append(parameter["text"])
-    for text in words:
-        bad = re.search(r"[\n\r\t]| {5}", text)
-        _need(not bad, 132018, "Param text cannot have new-line/tab or 5 spaces in a row")
-        _need(len(text) <= MAX_PARAMETER, 132005, "The translated text would be too long")
-    return "\n".join(words)
-
-
-def _objects(parent: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    items = parent.get(name, [])
-    fine = isinstance(items, list) and all(isinstance(item, dict) for item in items)
-    _need(fine, 131009, f"{name} must be a list of objects")
-    return list(items)
-
-
 def _digits(phone: str) -> str:
     return re.sub(r"[^0-9]", "", phone)
-
-
-def _template_name(body: dict[str, Any]) -> Any:
-    return body["template"]["name"] if body.get("type") == "template" else None
 
 
 def _wamid(to: str) -> str:
@@ -340,7 +257,7 @@ def _wamid(to: str) -> str:
 
 def _success(message: dict[str, Any], wamid: str) -> dict[str, Any]:
     sent = {"id": wamid}
-    if _template_name(message):
+    if template_name(message):
         sent["message_status"] = "accepted"
     contact = {"input": message["to"], "wa_id": _digits(message["to"])}
     return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [sent]}
@@ -404,9 +321,9 @@ def _is_option(name: str, value: Any) -> bool:
     match name:
         case "to":
             phones = value if isinstance(value, list) else [value]
-            return bool(phones) and all(_is_text(phone, ".*[0-9].*") for phone in phones)
+            return bool(phones) and all(is_text(phone, ".*[0-9].*") for phone in phones)
         case "text" | "template":
-            return _is_text(value, ".+")
+            return is_text(value, ".+")
         case "fault":
             return value in FAULTS
         case "code" | "times" | "latencyMs":

@@ -1,0 +1,59 @@
+"""Nodes that wait for time to pass. Imports `nodetype`, `fields` and `problems`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Literal
+
+from flowkit.errors import Invalid
+from flowkit.fields import field
+from flowkit.nodetype import Context, NodeType, Wait
+from flowkit.problems import Problem
+
+_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800}
+MAX_SECONDS = 5 * 366 * 86_400
+"""Five years, leap days allowed for: the longest delay."""
+
+
+class Delay(NodeType, type="DELAY", category="TIME", verb="delay"):
+    """Wait for a fixed time; a day is 24 hours."""
+
+    amount: float = field(help="How many units to wait.", gt=0)
+    unit: Literal["seconds", "minutes", "hours", "days", "weeks"] = field(
+        help="What the amount counts."
+    )
+
+    @classmethod
+    def from_call(
+        cls,
+        *,
+        seconds: float | None = None,
+        minutes: float | None = None,
+        hours: float | None = None,
+        days: float | None = None,
+        weeks: float | None = None,
+    ) -> Delay:
+        """Return the delay of exactly one unit: ``delay(days=2)``."""
+        given = {
+            "seconds": seconds,
+            "minutes": minutes,
+            "hours": hours,
+            "days": days,
+            "weeks": weeks,
+        }
+        chosen = [(unit, amount) for unit, amount in given.items() if amount is not None]
+        if len(chosen) != 1:
+            message = f"A delay takes exactly one of {', '.join(given)}, such as delay(hours=36)."
+            raise Invalid([Problem("config.delay", "", message)])
+        unit, amount = chosen[0]
+        return cls(amount=amount, unit=unit)  # type: ignore[arg-type]
+
+    def check(self) -> Iterable[Problem]:
+        """Hold the whole to five years."""
+        if self.amount * _SECONDS[self.unit] > MAX_SECONDS:
+            yield Problem("config.out_of_range", "/amount", "A delay is at most 5 years.")
+
+    def run(self, ctx: Context) -> Wait:
+        """Wait, counted from the arrival."""
+        return Wait(until=ctx.now + timedelta(seconds=self.amount * _SECONDS[self.unit]))

@@ -1,0 +1,38 @@
+"""Where a flow begins and where it ends. Imports `nodetype` and `fields`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowkit.fields import field
+from flowkit.nodetype import Arrive, Context, Next, NodeType
+
+
+class Trigger(NodeType, type="TRIGGER", category="SYSTEM"):
+    """Start the flow when a webhook of its trigger type arrives."""
+
+    contact: str = field(
+        "contact",
+        help="Where the contact is in the payload, as JMESPath.",
+        kind="jmespath",
+        min_length=1,
+    )
+    filter: Any = field(
+        None,
+        help="Condition on the payload, as JSONLogic; the flow starts only when it holds.",
+        kind="expression",
+    )
+
+    def run(self, ctx: Context) -> Next:
+        """Go on; the contact and the filter were the engine's matter at the start."""
+        return Next()
+
+
+class End(NodeType, type="END", category="SYSTEM"):
+    """End the branches that arrive."""
+
+    handles = ()
+
+    def run(self, ctx: Context) -> Arrive:
+        """Arrive."""
+        return Arrive()

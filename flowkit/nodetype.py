@@ -1,0 +1,352 @@
+"""Node types: what a kind of node is configured with, where it leads and what it does.
+
+A node type is declared once, as a subclass of `NodeType`; defining the class registers it, and
+the builder's method, validation, schemas and forms follow from the declaration. Owns the base
+class, the registry, and what passes between a node and the engine.
+Imports `fields`, `problems`, `errors`; the built-in types and plug-ins only when first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Literal, Protocol, Self, dataclass_transform
+
+from flowkit.errors import Invalid, NotFound
+from flowkit.fields import field, json_schema, parse, specs
+from flowkit.problems import Problem, errors, pointer
+
+CATEGORIES = ("SYSTEM", "ACTION", "LOGIC", "TIME")
+ENTRY_POINTS = "flowkit.node_types"
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A way out of a node.
+
+    Parameters
+    ----------
+    id : str, optional
+        What edges name as ``sourceHandle``; None is the single unnamed way out.
+    label : str, optional
+        What a canvas shows.
+    required : bool, optional
+        Whether an edge must leave it.
+    keyword : str, optional
+        Argument of the builder's method that takes what follows; the id where it is a name.
+    """
+
+    id: str | None = None
+    label: str = ""
+    required: bool = True
+    keyword: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """Go on at once by `handle`, with a result for the history and changes of ``vars``."""
+
+    handle: str | None = None
+    result: dict[str, Any] | None = None
+    vars: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Go on by `handle` at the moment `until`; the node run is ``waiting`` till then."""
+
+    until: datetime
+    handle: str | None = None
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Do something outside, then go on by `handle`.
+
+    Parameters
+    ----------
+    kind : str
+        Names the channel that performs it.
+    request : dict
+        What the channel needs; JSON data.
+    timeout : float
+        Seconds after which the outcome counts as unknown.
+    on_unknown : {"fail", "resend"}, optional
+        What to do when nobody knows whether it happened: at most once, or at least once.
+    handle : str, optional
+        The way out on success.
+    """
+
+    kind: str
+    request: dict[str, Any]
+    timeout: float
+    on_unknown: Literal["fail", "resend"] = "fail"
+    handle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrive:
+    """The branch ends here: what END returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an effect ended; `error` is ``{code, message, transient}``."""
+
+    status: Literal["completed", "failed", "unknown"]
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+class Context(Protocol):
+    """What a node sees while it runs."""
+
+    @property
+    def now(self) -> datetime:
+        """The time of this run."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The run's idempotency key."""
+        ...
+
+    @property
+    def contact(self) -> dict[str, Any] | None:
+        """The execution's contact."""
+        ...
+
+    def evaluate(self, logic: Any) -> Any:
+        """Return the value of a JSONLogic expression over the scope."""
+        ...
+
+    def render(self, template: str) -> str:
+        """Return the text of a Liquid template over the scope."""
+        ...
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+class NodeType:
+    """Base of every node type.
+
+    A subclass states its name and category, declares its config with `field`, and says in `run`
+    what the node does; it becomes a frozen dataclass and is registered. The docstring's first
+    paragraph is its description.
+
+    Examples
+    --------
+    >>> class AddTag(NodeType, type="ADD_TAG", category="ACTION", verb="add_tag"):
+    ...     \"\"\"Remember a tag for the rest of the branch.\"\"\"
+    ...
+    ...     tag: str = field(help="The tag.", min_length=1)
+    ...
+    ...     def run(self, ctx: Context) -> Next:
+    ...         return Next(vars={"tag": self.tag})
+    """
+
+    type: ClassVar[str]
+    category: ClassVar[str]
+    verb: ClassVar[str | None] = None
+    needs_contact: ClassVar[bool] = False
+    handles: ClassVar[tuple[Handle, ...]] = (Handle(),)
+
+    def __init_subclass__(
+        cls, *, type: str, category: str, verb: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", type):
+            raise TypeError(f"{type!r} is no name of a node type: write one such as ADD_TAG")
+        if category not in CATEGORIES:
+            raise TypeError(f"{category!r} is no category; choose from {', '.join(CATEGORIES)}")
+        if verb is not None and not (verb.isidentifier() and not verb.startswith("_")):
+            raise TypeError(f"{verb!r} is no name of a method")
+        clash = set(cls.__dict__.get("__annotations__", ())) & _RESERVED
+        if clash:
+            raise TypeError(f"{sorted(clash)} cannot be config fields: NodeType uses the names")
+        cls.type, cls.category, cls.verb = type, category, verb
+        dataclass(frozen=True, kw_only=True)(cls)
+        _register(cls)
+
+    def __post_init__(self) -> None:
+        given = {
+            spec.wire: getattr(self, spec.name)
+            for spec in specs(type(self))
+            if getattr(self, spec.name) is not spec.default
+        }
+        made, found = parse(type(self), given)
+        if made is None:
+            raise Invalid(errors(found))
+        for spec in specs(type(self)):
+            object.__setattr__(self, spec.name, getattr(made, spec.name))
+
+    @classmethod
+    def from_call(cls, **config: Any) -> Self:
+        """Return the node that a call of the builder's method describes.
+
+        A subclass overrides it to take other arguments than its fields; the override's signature
+        is then the method's.
+        """
+        return cls(**config)
+
+    def outputs(self) -> tuple[Handle, ...]:
+        """Return the ways out of a node with this config."""
+        return self.handles
+
+    def check(self) -> Iterable[Problem]:
+        """Return what is wrong across fields; paths are relative to the config."""
+        return ()
+
+    def run(self, ctx: Context) -> Next | Wait | Effect | Arrive:
+        """Return what the node does; pure.
+
+        Raises
+        ------
+        NodeFailed
+            When the node cannot do its work.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no run()")
+
+
+_RESERVED = frozenset(name for name in vars(NodeType) if not name.startswith("_")) | {
+    "type",
+    "category",
+}
+_registry: dict[str, type[NodeType]] = {}
+
+
+def _register(cls: type[NodeType]) -> None:
+    """Add a node type; defining the same class anew, as notebooks do, replaces it."""
+
+    def same(other: type[NodeType]) -> bool:
+        return (other.__module__, other.__qualname__) == (cls.__module__, cls.__qualname__)
+
+    for other in _registry.values():
+        if same(other):
+            continue
+        if other.type == cls.type:
+            raise TypeError(f"node type {cls.type} is defined by {other.__qualname__} already")
+        if cls.verb is not None and other.verb == cls.verb:
+            raise TypeError(f"the verb {cls.verb!r} belongs to {other.type} already")
+    _registry[cls.type] = cls
+
+
+@cache
+def _load() -> None:
+    """Import the built-in node types and those of installed packages, once."""
+    importlib.import_module("flowkit.nodes")
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except Exception as error:  # one broken plug-in must not take the others down
+            message = f"the node types of {entry.value!r} cannot be loaded: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def node_types() -> dict[str, type[NodeType]]:
+    """Return every node type by its name, sorted."""
+    _load()
+    return dict(sorted(_registry.items()))
+
+
+def node_type(name: str) -> type[NodeType]:
+    """Return the node type of that name.
+
+    Raises
+    ------
+    NotFound
+        When there is none.
+    """
+    known = _registry.get(name)
+    if known is None:
+        _load()
+        known = _registry.get(name)
+    if known is None:
+        raise NotFound(f"There is no node type {name!r}; there are {', '.join(sorted(_registry))}.")
+    return known
+
+
+def with_verb(verb: str) -> type[NodeType] | None:
+    """Return the node type whose builder method has that name, or None."""
+    _load()
+    return next((cls for cls in _registry.values() if cls.verb == verb), None)
+
+
+def describe(cls: type[NodeType]) -> dict[str, Any]:
+    """Return what palettes, forms and API documents need to know of a node type; JSON data."""
+    return {
+        "type": cls.type,
+        "category": cls.category,
+        "verb": cls.verb,
+        "title": cls.type.replace("_", " ").capitalize(),
+        "description": inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " "),
+        "handles": [
+            {"id": handle.id, "label": handle.label, "required": handle.required}
+            for handle in cls.handles
+        ],
+        "needsContact": cls.needs_contact,
+        "schema": json_schema(cls),
+    }
+
+
+def read_node(name: str, config: Mapping[str, Any], path: str = "") -> NodeType:
+    """Return the node that a type's name and a config describe.
+
+    Raises
+    ------
+    Invalid
+        When there is no such type or the config has errors.
+    """
+    try:
+        cls = node_type(name)
+    except NotFound as error:
+        raise Invalid([Problem("node.unknown_type", path + pointer("type"), str(error))]) from error
+    made, found = parse(cls, config, path + pointer("config"))
+    if made is None:
+        raise Invalid(errors(found))
+    return made
+
+
+def signature(cls: type[NodeType]) -> inspect.Signature:
+    """Return the signature of a node type's builder method.
+
+    It is that of `from_call`, whose ``**`` stands for the fields that it does not name, then the
+    ways out by keyword, then ``id``.
+    """
+    named: dict[str, inspect.Parameter] = {}
+    rest = _parameters(cls)
+    for name, parameter in _parameters(cls.from_call).items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            named |= {name: rest[name] for name in rest if name not in named}
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            named[name] = parameter
+    for name in (*branch_keywords(cls), "id"):
+        named.setdefault(
+            name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+        )
+    return inspect.Signature(list(named.values()))
+
+
+def _parameters(callable_: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(callable_, eval_str=True).parameters
+    except NameError:  # annotations that name what a function defined
+        return inspect.signature(callable_).parameters
+
+
+def branch_keywords(cls: type[NodeType]) -> dict[str, str]:
+    """Return the builder arguments that take what follows a handle, and that handle's id."""
+    words = {}
+    for handle in cls.handles:
+        if handle.id is not None:
+            word = handle.keyword or handle.id
+            if word.isidentifier():
+                words[word] = handle.id
+    return words

@@ -1,0 +1,109 @@
+"""Liquid: the language of message text, bounded, pure and without access to files.
+
+The dialect is python-liquid's standard one without ``include`` and ``render``. A missing variable
+renders as nothing. The clock is the scope's ``now``, also for ``"now" | date: ...``; numbers are
+taken as seconds in UTC, so the same text comes out on every machine.
+Owns the Liquid environment; imports `errors`, `problems` and python-liquid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from liquid import BoundTemplate, Environment, RenderContext
+from liquid.builtin.filters.misc import date as liquid_date
+from liquid.builtin.filters.string import replace as liquid_replace
+from liquid.exceptions import FilterArgumentError, LiquidError
+from liquid.filter import with_context
+
+from flowkit.errors import NodeFailed
+from flowkit.problems import Problem
+
+MAX_OUTPUT = 65_536
+"""Bytes that one template may write."""
+
+
+def render(template: str, scope: Mapping[str, Any]) -> str:
+    """Return the text of a Liquid template over `scope`.
+
+    Raises
+    ------
+    NodeFailed
+        ``template_invalid`` when the template is malformed, misuses a filter or exceeds a limit.
+    """
+    if "{" not in template:
+        return template
+    try:
+        return _compiled(template).render(scope)
+    except Exception as error:  # filters of the library raise what they like on odd operands
+        raise NodeFailed(
+            "template_invalid", f"The template cannot be rendered: {_reason(error)}."
+        ) from error
+
+
+def check_template(template: str, path: str = "") -> list[Problem]:
+    """Return what is wrong with a Liquid template; the empty list when it can be rendered."""
+    try:
+        used = _compiled(template).analyze(include_partials=False).filters
+    except Exception as error:
+        return [Problem("config.template", path, f"The template is not Liquid: {_reason(error)}.")]
+    return [
+        Problem("config.template", path, f"There is no Liquid filter {name!r}.")
+        for name in used
+        if name not in _environment.filters
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _compiled(template: str) -> BoundTemplate:
+    return _environment.from_string(template)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, LiquidError):
+        return str(error.message or type(error).__name__).rstrip(".")
+    return f"{type(error).__name__}: {error}"[:200].rstrip(".")
+
+
+class _Bounded(Environment):
+    """The environment of every template, with its limits."""
+
+    loop_iteration_limit = 10_000
+    local_namespace_limit = 1_000_000
+    output_stream_limit = MAX_OUTPUT
+
+
+@with_context
+def _date(value: Any, form: Any = "", *, context: RenderContext) -> Any:
+    """``date`` without the machine's clock and zone."""
+    if value in ("now", "today"):
+        value = context.resolve("now", default=None)
+    if isinstance(value, str) and value.isdigit() and len(value) < 12:
+        value = int(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = datetime.fromtimestamp(value, UTC)
+    return liquid_date(value, form, environment=context.env)
+
+
+def _replace(value: Any, old: Any, new: Any = "") -> Any:
+    """``replace`` that cannot multiply two large texts."""
+    if len(str(value)) * (len(str(new)) + 1) > 16 * MAX_OUTPUT:
+        matches = str(value).count(str(old)) if str(old) else len(str(value)) + 1
+        if matches * len(str(new)) > MAX_OUTPUT:
+            raise FilterArgumentError("the result of replace is too long", token=None)
+    return liquid_replace(value, old, new)
+
+
+def _make_environment() -> Environment:
+    environment = _Bounded()
+    for tag in ("include", "render"):
+        del environment.tags[tag]
+    environment.add_filter("date", _date)
+    environment.add_filter("replace", _replace)
+    return environment
+
+
+_environment = _make_environment()

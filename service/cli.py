@@ -1,0 +1,208 @@
+"""The command line: ``flowkit demo | up | api | worker | simulator | validate``.
+
+Owns commands, options and exit statuses: 0 done, 1 not as it should be, 2 cannot run as it is
+set up. May import everything of the service; each command imports what it needs itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowkit.errors import FlowkitError, SettingsError
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from flowkit.problems import Problem
+
+data_option = click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of store, queue and key (FLOWKIT_DATA_DIR).",
+)
+host_option = click.option("--host", default="127.0.0.1", show_default=True)
+child_option = click.option("--child", is_flag=True, hidden=True)
+
+
+def port_option(default: int) -> Any:
+    """Return the --port option with its default."""
+    return click.option(
+        "--port", type=click.IntRange(1, 65535), default=default, show_default=True
+    )
+
+
+def _settings(data_dir: Path | None) -> Settings:
+    settings = Settings.from_environment()
+    if data_dir is not None:
+        settings = replace(settings, data_dir=data_dir)
+    return settings.prepared()
+
+
+def _begin(child: bool) -> None:
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Every request to a channel is on record in the node runs.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if child:
+        from service.supervisor import end_with_parent
+
+        end_with_parent()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="flowkit")
+def cli() -> None:
+    """Define WhatsApp marketing flows, run them durably, read their history."""
+
+
+@cli.command()
+@click.option("--contacts", type=click.IntRange(1, 100_000), default=200, show_default=True)
+@click.option("--keep", is_flag=True, help="Leave the service running; print address and key.")
+@data_option
+def demo(contacts: int, keep: bool, data_dir: Path | None) -> None:
+    """Run the whole system once: 200 abandoned carts, with a WhatsApp simulator."""
+    from service.demo.run import run
+
+    sys.exit(run(contacts=contacts, keep=keep, data_dir=data_dir))
+
+
+@cli.command()
+@host_option
+@port_option(5000)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@data_option
+def up(host: str, port: int, workers: int, data_dir: Path | None) -> None:
+    """Run the API and workers together until interrupted."""
+    from service.server import must_be_free
+    from service.store.open import open_store
+    from service.supervisor import Supervisor
+
+    _begin(child=False)
+    settings = _settings(data_dir)
+    must_be_free(host, port)
+    open_store(settings).close()
+    commands = [["api", "--child", "--host", host, "--port", str(port)]]
+    commands += [["worker", "--child"]] * workers
+    supervisor = Supervisor(commands, settings.to_environment())
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.ask_to_stop())
+    signal.signal(signal.SIGINT, lambda *_: supervisor.ask_to_stop())
+    click.echo(f"flowkit is at http://{host}:{port}  (API documentation: /api/docs)")
+    click.echo(f"key:  {settings.api_key}")
+    click.echo(f"data: {settings.data_dir}")
+    supervisor.watch()
+    supervisor.stop()
+    sys.exit(supervisor.status)
+
+
+@cli.command()
+@host_option
+@port_option(5000)
+@data_option
+@child_option
+def api(host: str, port: int, data_dir: Path | None, child: bool) -> None:
+    """Run the API alone."""
+    from service.server import serve_api
+    from service.store.open import open_store
+
+    _begin(child)
+    settings = _settings(data_dir)
+    open_store(settings).close()
+    if not child:
+        click.echo(f"API at http://{host}:{port}, key: {settings.api_key}")
+    serve_api(settings, host, port)
+
+
+@cli.command()
+@data_option
+@child_option
+def worker(data_dir: Path | None, child: bool) -> None:
+    """Run a worker alone."""
+    from service.worker.process import work
+
+    _begin(child)
+    work(_settings(data_dir))
+
+
+@cli.command()
+@host_option
+@port_option(5001)
+@click.option("--token", default="simulator", show_default=True, help="The token it expects.")
+@child_option
+def simulator(host: str, port: int, token: str, child: bool) -> None:
+    """Run the simulator of the WhatsApp Cloud API alone."""
+    from service.server import serve_simulator
+
+    _begin(child)
+    if not child:
+        click.echo(f"WhatsApp simulator at http://{host}:{port}, token: {token}")
+    serve_simulator(token, host, port)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def validate(file: Path) -> None:
+    """Check the flows in FILE (JSON, or Python that defines them) and print their problems."""
+    from flowkit.problems import errors
+    from flowkit.validate import validate as check
+
+    wrong = False
+    for name, document in _documents(file):
+        problems = check(document)
+        wrong = wrong or bool(errors(problems))
+        click.echo(f"{name}: {_summary(problems)}")
+        for problem in problems:
+            click.echo(f"  {problem}")
+    sys.exit(1 if wrong else 0)
+
+
+def _summary(problems: list[Problem]) -> str:
+    if not problems:
+        return "no problems"
+    number = sum(problem.severity == "error" for problem in problems)
+    return f"{number} errors, {len(problems) - number} warnings"
+
+
+def _documents(file: Path) -> list[tuple[str, Any]]:
+    """Return the name and document of each flow that a file holds."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read {file}: {error}") from error
+    if file.suffix != ".py":
+        try:
+            return [(str(file), json.loads(text))]
+        except (ValueError, RecursionError) as error:
+            raise SettingsError(f"{file} is not JSON: {error}") from error
+    from flowkit.flow import Flow
+
+    names: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
+    try:
+        exec(compile(text, str(file), "exec"), names)
+    except Exception as error:
+        raise SettingsError(f"{file} does not run: {type(error).__name__}: {error}") from error
+    flows = [
+        (f"{file}: {name}", value.to_dict())
+        for name, value in names.items()
+        if isinstance(value, Flow)
+    ]
+    if not flows:
+        raise SettingsError(f"{file} defines no flow: assign one to a name at its top level")
+    return flows
+
+
+def main() -> None:
+    """Run the command line; errors of set-up are one line and exit status 2."""
+    try:
+        cli()
+    except FlowkitError as error:
+        click.echo(f"flowkit: {error}", err=True)
+        sys.exit(2)

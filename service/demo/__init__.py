@@ -1,0 +1,1 @@
+"""The demonstration: abandoned carts from Shopify's webhooks to WhatsApp, end to end."""

@@ -1,0 +1,265 @@
+"""The embedded store's tables, and how a record becomes a row and a row a record.
+
+Moments are integer milliseconds, free-form data is canonical JSON text. May import `flowkit`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flowkit.execution import Branch, Execution, NodeRun, branch_order, idempotency_key, run_order
+from flowkit.wire import canonical, from_ms, to_ms
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE flows (
+    id TEXT PRIMARY KEY,
+    trigger_type TEXT NOT NULL,
+    is_active INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    revision INTEGER NOT NULL
+);
+CREATE INDEX flows_by_trigger ON flows (trigger_type, is_active);
+CREATE INDEX flows_by_creation ON flows (created_at, id);
+CREATE TABLE flow_versions (
+    flow_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (flow_id, version)
+);
+CREATE TABLE executions (
+    id TEXT PRIMARY KEY,
+    flow_id TEXT NOT NULL,
+    flow_version INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    trigger_type TEXT NOT NULL,
+    contact_id TEXT,
+    resume_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    open INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    revision INTEGER NOT NULL
+);
+CREATE INDEX executions_by_creation ON executions (created_at, id);
+CREATE INDEX executions_by_flow ON executions (flow_id, created_at, id);
+CREATE INDEX executions_by_contact ON executions (contact_id, created_at, id)
+    WHERE contact_id IS NOT NULL;
+CREATE INDEX executions_by_status ON executions (status, created_at, id)
+    WHERE status <> 'completed';
+-- Apart from the head, which is rewritten with every commit while this never changes.
+CREATE TABLE contexts (execution_id TEXT PRIMARY KEY, context TEXT NOT NULL);
+CREATE TABLE branches (
+    execution_id TEXT NOT NULL,
+    branch_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    current_node_id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    resume_at INTEGER,
+    resume_data TEXT,
+    vars TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    children INTEGER NOT NULL,
+    owner TEXT,
+    -- ready: since when; waiting: until when; running: the end of the lease; ended: null
+    claim_at INTEGER,
+    PRIMARY KEY (execution_id, branch_id)
+) WITHOUT ROWID;
+CREATE INDEX branches_claimable ON branches (status, claim_at) WHERE claim_at IS NOT NULL;
+CREATE TABLE node_runs (
+    execution_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    visit INTEGER NOT NULL,
+    branch_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    start_time INTEGER NOT NULL,
+    end_time INTEGER,
+    source_handle TEXT,
+    result TEXT,
+    error TEXT,
+    retry_count INTEGER NOT NULL,
+    attempts TEXT NOT NULL,
+    arrivals TEXT NOT NULL,
+    PRIMARY KEY (execution_id, node_id, visit)
+) WITHOUT ROWID
+"""
+
+HEAD = (
+    "id, flow_id, flow_version, status, trigger_type, contact_id, resume_at, created_at, "
+    "updated_at, ended_at, open, waiting, failed, revision"
+)
+BRANCH = (
+    "branch_id, status, current_node_id, path, resume_at, resume_data, vars, epoch, sequence, "
+    "children"
+)
+RUN = (
+    "node_id, visit, branch_id, sequence, status, start_time, end_time, source_handle, result, "
+    "error, retry_count, attempts, arrivals"
+)
+
+INSERT_BRANCH = f"""
+INSERT INTO branches (execution_id, {BRANCH}, owner, claim_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def marks(number: int) -> str:
+    return ",".join("?" * number)
+
+
+def text(value: Any) -> str | None:
+    return None if value is None else canonical(value)
+
+
+def head_values(e: Execution) -> tuple[Any, ...]:
+    return (
+        e.id,
+        e.flow_id,
+        e.flow_version,
+        e.status,
+        e.trigger_type,
+        e.contact_id,
+        to_ms(e.resume_at),
+        to_ms(e.created_at),
+        to_ms(e.updated_at),
+        to_ms(e.ended_at),
+        e.open,
+        e.waiting,
+        e.failed,
+        e.revision,
+    )
+
+
+def read_head(row: Sequence[Any]) -> Execution:
+    return Execution(
+        id=row[0],
+        flow_id=row[1],
+        flow_version=row[2],
+        status=row[3],
+        trigger_type=row[4],
+        contact_id=row[5],
+        resume_at=from_ms(row[6]),
+        created_at=from_ms(row[7]),
+        updated_at=from_ms(row[8]),
+        ended_at=from_ms(row[9]),
+        open=row[10],
+        waiting=row[11],
+        failed=row[12],
+        revision=row[13],
+    )
+
+
+def fill(c: sqlite3.Connection, executions: list[Execution], include: Iterable[str]) -> None:
+    """Load what `include` names into the executions, each part with one statement."""
+    if not executions:
+        return
+    by_id = {e.id: e for e in executions}
+    within = f"WHERE execution_id IN ({marks(len(by_id))})"
+    ids = list(by_id)
+    for part in include:
+        if part == "context":
+            for execution_id, text in c.execute(f"SELECT * FROM contexts {within}", ids):
+                by_id[execution_id].context = json.loads(text)
+        elif part == "branches":
+            for row in c.execute(f"SELECT {BRANCH}, execution_id FROM branches {within}", ids):
+                by_id[row[-1]].branches.append(read_branch(row))
+            for e in executions:
+                e.branches.sort(key=lambda b: branch_order(b.branch_id))
+        else:
+            for row in c.execute(f"SELECT {RUN}, execution_id FROM node_runs {within}", ids):
+                by_id[row[-1]].executed_nodes.append(read_run(row[-1], row))
+            for e in executions:
+                e.executed_nodes.sort(key=run_order)
+
+
+def branch_values(b: Branch) -> tuple[Any, ...]:
+    return (
+        b.branch_id,
+        b.status,
+        b.current_node_id,
+        canonical(b.path),
+        to_ms(b.resume_at),
+        text(b.resume_data),
+        canonical(b.vars),
+        b.epoch,
+        b.sequence,
+        b.children,
+    )
+
+
+def new_branch_values(
+    execution_id: str, b: Branch, *, owner: str | None, now: int, lease: int
+) -> tuple[Any, ...]:
+    held = owner if b.status == "running" else None
+    return (execution_id, *branch_values(b), held, claim_at(b, now, lease))
+
+
+def claim_at(b: Branch, now: int, lease: int) -> int | None:
+    if b.status == "ready":
+        return now
+    if b.status == "waiting":
+        return to_ms(b.resume_at)
+    return now + lease if b.status == "running" else None
+
+
+def read_branch(row: Sequence[Any]) -> Branch:
+    return Branch(
+        branch_id=row[0],
+        status=row[1],
+        current_node_id=row[2],
+        path=json.loads(row[3]),
+        resume_at=from_ms(row[4]),
+        resume_data=json.loads(row[5]) if row[5] else None,
+        vars=json.loads(row[6]),
+        epoch=row[7],
+        sequence=row[8],
+        children=row[9],
+    )
+
+
+def run_values(run: NodeRun) -> tuple[Any, ...]:
+    return (
+        run.node_id,
+        run.visit,
+        run.branch_id,
+        run.sequence,
+        run.status,
+        to_ms(run.start_time),
+        to_ms(run.end_time),
+        run.source_handle,
+        text(run.result),
+        text(run.error),
+        run.retry_count,
+        canonical(run.attempts) if run.attempts else "[]",
+        canonical(run.arrivals) if run.arrivals else "[]",
+    )
+
+
+def read_run(execution_id: str, row: Sequence[Any]) -> NodeRun:
+    arrivals = tuple(json.loads(row[12]))
+    return NodeRun(
+        node_id=row[0],
+        visit=row[1],
+        branch_id=row[2],
+        sequence=row[3],
+        status=row[4],
+        start_time=from_ms(row[5]),
+        end_time=from_ms(row[6]),
+        source_handle=row[7],
+        result=json.loads(row[8]) if row[8] else None,
+        error=json.loads(row[9]) if row[9] else None,
+        retry_count=row[10],
+        attempts=tuple(json.loads(row[11])),
+        arrivals=arrivals,
+        arrival_count=len(arrivals),
+        idempotency_key=idempotency_key(execution_id, row[0], row[1]),
+    )

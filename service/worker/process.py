@@ -1,0 +1,91 @@
+"""A worker process: store, doorbell, channels and a runner, wired together until told to stop.
+
+May import everything of the service but Flask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+from flowkit.clock import SystemClock
+from flowkit.engine import Limits, Performance
+from flowkit.nodetype import Outcome
+from service.channels.whatsapp.client import WhatsAppClient
+from service.settings import Settings
+from service.store.open import open_store
+from service.worker.queue import Doorbell
+from service.worker.runner import Perform, Runner
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def channels(settings: Settings) -> Iterator[Perform]:
+    """Yield the function that performs effects through the channels that are set up."""
+    with contextlib.ExitStack() as stack:
+        whatsapp: WhatsAppClient | None = None
+        if settings.whatsapp_token and settings.whatsapp_phone_number_id:
+            whatsapp = WhatsAppClient(
+                settings.whatsapp_base_url,
+                settings.whatsapp_token,
+                settings.whatsapp_phone_number_id,
+                settings.whatsapp_api_version,
+            )
+            stack.callback(whatsapp.close)
+
+        def perform(performance: Performance) -> Outcome:
+            effect = performance.effect
+            if effect.kind != "whatsapp.message":
+                return _refused("effect_unsupported", f"no channel performs {effect.kind!r}")
+            if whatsapp is None:
+                return _refused(
+                    "whatsapp_not_configured",
+                    "set FLOWKIT_WHATSAPP_TOKEN and FLOWKIT_WHATSAPP_PHONE_NUMBER_ID for the "
+                    "workers, then retry",
+                )
+            return whatsapp.perform(effect.request, performance.key, effect.timeout)
+
+        yield perform
+
+
+def _refused(code: str, message: str) -> Outcome:
+    return Outcome("failed", error={"code": code, "message": message, "transient": False})
+
+
+def work(settings: Settings) -> None:
+    """Run a worker until SIGINT or SIGTERM; must be called in the main thread."""
+    stop = threading.Event()
+    store = open_store(settings)
+    doorbell = Doorbell(settings)
+    with contextlib.closing(store), channels(settings) as perform:
+        runner = Runner(
+            store,
+            perform,
+            clock=SystemClock(),
+            owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+            lease_seconds=settings.lease_seconds,
+            sweep_seconds=settings.sweep_seconds,
+            limits=Limits(settings.fork_queue_limit, settings.result_limit_bytes),
+            batch=settings.claim_batch,
+            concurrency=settings.effect_concurrency,
+            ring=doorbell.ring,
+        )
+
+        def end(signum: int, frame: object) -> None:
+            stop.set()
+            runner.stop()
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        listener = doorbell.listen(runner.wake, stop)
+        log.info("worker %d is ready", os.getpid())
+        runner.run()
+        stop.set()
+        listener.join(timeout=5)
