@@ -183,7 +183,8 @@ class Client:
         contact : str, optional
             Only this contact's, by ``contactId``.
         since, until : datetime, pandas.Timestamp or ISO 8601 text, optional
-            Only those created in that time. A time without a zone is refused.
+            Only those created at `since` or later and before `until`. A time without a zone is
+            refused.
         limit : int, optional
             At most this many, the newest; all without.
         progress : callable, optional
@@ -342,14 +343,15 @@ def _flow(document: dict[str, Any]) -> Flow:
 def _problems(answer: httpx.Response, content: Any) -> list[Problem]:
     """Return what an error answer says, whoever wrote it (a proxy between may have)."""
     if isinstance(content, dict) and isinstance(content.get("problems"), list):
-        said = [
-            Problem(*(str(item.get(key) or "") for key in ("code", "path", "message")))
-            for item in content["problems"]
-            if isinstance(item, dict)
-        ]
+        said = [_problem(item) for item in content["problems"] if isinstance(item, dict)]
         if said:
             return said
     return [Problem("service.refused", "", answer.reason_phrase or "no reason given")]
+
+
+def _problem(item: dict[str, Any]) -> Problem:
+    code, path, message = (str(item.get(key) or "") for key in ("code", "path", "message"))
+    return Problem(code, path, message, "warning" if item.get("severity") == "warning" else "error")
 
 
 def _query(

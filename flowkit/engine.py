@@ -4,7 +4,7 @@ Owns every transition of an execution: `start`, `advance`, `retry`, `cancel`, `e
 takes what is known and the time, and returns patches and effects; none reads a clock, draws a
 random number, touches the outside or changes what it was given. Drivers (the service's worker,
 the simulator) commit the patches, perform the effects and report back as events.
-May import `turn`, `flow`, `expression`, `execution`, `problems`, `errors`, `wire`.
+May import `turn`, `flow`, `expression`, `jsonlogic`, `execution`, `problems`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from flowkit.execution import (
     Patch,
     Settle,
 )
-from flowkit.expression import evaluate, search
+from flowkit.expression import search
 from flowkit.flow import Flow
+from flowkit.jsonlogic import evaluate
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem
 from flowkit.turn import Ended as Ended
@@ -63,18 +64,22 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
         mapping cannot be applied to this payload.
     """
     trigger: Any = flow.behaviour(flow.start)
-    expects_contact = flow.expects_contact
     try:
+        contact = search(trigger.contact, payload)
         if trigger.filter is not None:
-            facts = {"trigger": payload, "flow": flow_facts(flow), "now": iso(now)}
+            facts = {
+                "trigger": payload,
+                "contact": contact,
+                "flow": flow_facts(flow),
+                "now": iso(now),
+            }
             if not evaluate(trigger.filter, facts):
                 return None
-        contact = search(trigger.contact, payload)
     except NodeFailed as failure:
         raise Invalid([_refusal(flow, failure.code, failure.message)]) from failure
     contact_id = contact_identity(contact)
     if contact_id is None:
-        if expects_contact:
+        if flow.expects_contact:
             raise Invalid(
                 [
                     _refusal(

@@ -1,7 +1,7 @@
 """One turn of the engine: branches walk through their flow until something stops them.
 
 Owns the events a turn is made of, what a node sees while it runs, and the walk. `engine` is its
-public face. May import `flow`, `nodetype`, `expression`, `template`, `execution`, `wire`.
+public face. May import `flow`, `nodetype`, `jsonlogic`, `template`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from flowkit.execution import (
     Settle,
     idempotency_key,
 )
-from flowkit.expression import evaluate, render
 from flowkit.flow import Flow
+from flowkit.jsonlogic import evaluate
 from flowkit.nodetype import Arrive, Effect, Next, Outcome, Wait
+from flowkit.template import render
 from flowkit.wire import canonical, iso
 
 ATTEMPTS_KEPT = 10

@@ -101,7 +101,7 @@ _CREATED = tuple(column for column in EXECUTIONS if column.name == "created_at")
 
 def _tabulated(columns: Sequence[Column]) -> Callable[[F], F]:
     """Add the table of `columns` to a function's docstring."""
-    table = "\n".join(f"    {c.name:<16} {c.dtype:<20} {c.help}" for c in columns)
+    table = "\n".join(f"        {c.name:<16} {c.dtype:<20} {c.help}" for c in columns)
 
     def document(function: F) -> F:
         function.__doc__ = f"{(function.__doc__ or '').rstrip()}\n\n    Columns::\n\n{table}\n    "

@@ -26,6 +26,7 @@ def node_table(node_runs: pd.DataFrame) -> pd.DataFrame:
         ``median_duration`` (timedelta64[ms], of the runs that have ended). Ordered by flow,
         then by the node's usual place among the runs of an execution.
     """
+    took: pd.Series[pd.Timedelta] = node_runs["duration"]
     grouped = pd.DataFrame(
         {
             "flow_id": node_runs["flow_id"],
@@ -33,7 +34,7 @@ def node_table(node_runs: pd.DataFrame) -> pd.DataFrame:
             "completed": (node_runs["status"] == "completed").astype("int64"),
             "failed": (node_runs["status"] == "failed").astype("int64"),
             # As numbers: pandas 2.2 takes a missing timedelta of a group for a very small one.
-            "milliseconds": node_runs["duration"] / pd.Timedelta(1, "ms"),
+            "milliseconds": took / pd.Timedelta(1, "ms"),
             "place": node_runs.groupby("execution_id", sort=False).cumcount(),
         }
     ).groupby(["flow_id", "node_id"], as_index=False)
@@ -45,5 +46,5 @@ def node_table(node_runs: pd.DataFrame) -> pd.DataFrame:
         place=("place", "mean"),
     )
     table = table.sort_values(["flow_id", "place", "node_id"], ignore_index=True)
-    table["median_duration"] = pd.to_timedelta(table["median_duration"], unit="ms").astype(DURATION)
-    return table.drop(columns="place")
+    table["median_duration"] = pd.to_timedelta(table["median_duration"], unit="ms")
+    return table.drop(columns="place").astype({"median_duration": DURATION})

@@ -98,7 +98,10 @@ class Store(Protocol):
     # -------------------------------------------------------------- executions
 
     def create(self, executions: Sequence[Execution]) -> None:
-        """Add executions with their root branches; all or none, durable."""
+        """Add executions with their root branches; all or none, durable.
+
+        Raises `Conflict` when an execution has one of the ids.
+        """
         ...
 
     def get_execution(self, execution_id: str) -> Execution:
@@ -169,6 +172,11 @@ class Store(Protocol):
         ...
 
     # ------------------------------------------------------------------- life
+
+    @property
+    def transactions(self) -> int:
+        """How many writes this client has committed, batches counting as one."""
+        ...
 
     def ping(self) -> None:
         """Raise the driver's error unless the store can be read."""

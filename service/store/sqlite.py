@@ -185,7 +185,10 @@ class SqliteStore:
         ]
 
         def work(c: sqlite3.Connection) -> None:
-            c.executemany(f"INSERT INTO executions ({HEAD}) VALUES ({marks(14)})", heads)
+            try:
+                c.executemany(f"INSERT INTO executions ({HEAD}) VALUES ({marks(14)})", heads)
+            except sqlite3.IntegrityError as error:
+                raise Conflict("an execution has one of these ids already") from error
             c.executemany("INSERT INTO contexts VALUES (?, ?)", contexts)
             c.executemany(INSERT_BRANCH, branches)
 

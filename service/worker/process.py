@@ -89,3 +89,4 @@ def work(settings: Settings) -> None:
         runner.run()
         stop.set()
         listener.join(timeout=5)
+        log.info("worker %d ends after %d commits", os.getpid(), store.transactions)

@@ -28,6 +28,10 @@ class Simulator:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
+    def hits(self, rule: str) -> int:
+        rules = self.http.get("/_simulator/rules").json()["items"]
+        return int(next(r["hits"] for r in rules if r["id"] == rule))
+
     def lift(self) -> None:
         self.http.delete("/_simulator/rules").raise_for_status()
 

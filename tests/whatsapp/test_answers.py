@@ -225,6 +225,27 @@ def test_an_address_that_is_none_is_a_settings_error(url: str) -> None:
         WhatsAppClient(url, TOKEN, "1065", "v25.0")
 
 
+def test_half_a_surrogate_pair_becomes_something_that_can_be_stored() -> None:
+    said = "odd \ud800 end"
+    refused = answered(400, graph_error(100, error_data={"details": said}, message=said)).error
+    accepted = answered(200, {"messages": [{"id": said, "message_status": said}]}).result
+
+    assert refused is not None
+    assert accepted is not None
+    expected = "odd ? end"
+    assert (refused["message"], refused["details"]) == (expected, expected)
+    assert (accepted["messageId"], accepted["messageStatus"]) == (expected, expected)
+
+
+def test_what_the_api_says_is_kept_within_bounds() -> None:
+    said = "long " * 10_000
+    error = answered(400, graph_error(100, error_data=said, message=said, fbtrace_id=said)).error
+
+    assert error is not None
+    assert len(json.dumps(error)) < 4096
+    assert error["message"].startswith("long long")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800"),
     lambda children: (

@@ -141,7 +141,10 @@ def test_an_answer_that_does_not_come_leaves_the_outcome_unknown(
 def test_a_hang_up_after_acceptance_needs_no_time_out(simulator: Any, connect: Connect) -> None:
     simulator.rule(fault="timeout_after_accept", latencyMs=0)
 
-    assert connect(simulator.url).perform(TEXT, "k", 20).status == "unknown"
+    outcome = connect(simulator.url).perform(TEXT, "k", 60)
+
+    assert outcome.status == "unknown"
+    assert "RemoteProtocolError" in error_of(outcome)["message"]  # hung up, no time-out
     assert simulator.messages()[0]["status"] == "accepted"
 
 
@@ -179,22 +182,30 @@ def test_nothing_is_written_once_the_time_is_up(
     assert simulator.messages() == []
 
 
-def test_threads_share_a_client(simulator: Any, connect: Connect) -> None:
+def test_threads_share_a_client_without_waiting_for_each_other(
+    simulator: Any, connect: Connect
+) -> None:
+    rule = simulator.rule(latencyMs=60_000)
     client = connect(simulator.url)
-    keys = [f"exec_{n}_send" for n in range(96)]
-    start = threading.Barrier(32)
+    keys = [f"exec_{n}_send" for n in range(32)]
 
-    def send(key: str) -> str:
-        if int(key.split("_")[1]) < 32:
-            start.wait()
-        return str(client.perform({**TEXT, "text": {"body": key}}, key, 20).status)
+    def send(key: str) -> Any:
+        return client.perform({**TEXT, "text": {"body": key}}, key, 60)
 
-    with ThreadPoolExecutor(32) as pool:
-        assert set(pool.map(send, keys)) == {"completed"}
+    with ThreadPoolExecutor(len(keys)) as pool:
+        under_way = [pool.submit(send, key) for key in keys]
+        while simulator.hits(rule) < len(keys):
+            pass
+        simulator.lift()
+        outcomes = {key: sent.result() for key, sent in zip(keys, under_way, strict=True)}
+
     received = simulator.messages()
     assert sorted(m["callbackData"] for m in received) == sorted(keys)
-    assert all(m["body"]["text"]["body"] == m["callbackData"] for m in received)
-    assert len({m["id"] for m in received}) == len(keys)
+    for message in received:
+        key = message["callbackData"]
+        assert message["body"]["text"]["body"] == key
+        assert outcomes[key].status == "completed"
+        assert outcomes[key].result["messageId"] == message["id"]
 
 
 class RawServer:

@@ -237,9 +237,13 @@ def test_a_body_over_a_mebibyte_is_refused(web: FlaskClient, path: str, chunked:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         if not chunked:
             return web.post(path, data=data, headers=headers)
-        terminated = {"wsgi.input_terminated": True}
+        environ = {
+            "wsgi.input_terminated": True,
+            "HTTP_TRANSFER_ENCODING": "chunked",
+            "CONTENT_LENGTH": "",
+        }
         return web.post(
-            path, input_stream=io.BytesIO(data), headers=headers, environ_overrides=terminated
+            path, input_stream=io.BytesIO(data), headers=headers, environ_overrides=environ
         )
 
     assert post(MAX_BODY).status_code == 400
@@ -265,6 +269,8 @@ def test_messages_come_in_pages_without_gap_or_repetition(web: FlaskClient) -> N
         keys += [item["callbackData"] for item in page["items"]]
         cursor = page["nextCursor"]
     assert keys == [f"key_{n}" for n in range(25)]
+    assert messages(web, "?limit=25")["nextCursor"] is None
+    assert messages(web, "?limit=24")["nextCursor"] == "24"
 
     assert web.delete("/_simulator/messages").get_json() == {"deleted": 25}
     assert messages(web) == {"items": [], "nextCursor": None}

@@ -221,9 +221,9 @@ def _read(status: int, body: bytes, hidden: list[str]) -> Outcome:
     error = answer.get("error")
     code = error.get("code") if isinstance(error, dict) else None
     if not isinstance(error, dict) or type(code) is not int or not 0 <= code < MAX_CODE:
-        said = "no usable message id" if 200 <= status < 300 else "no Graph API error in it"
+        lack = "a message id" if 200 <= status < 300 else "a Graph API error"
         return _unknown(
-            f"HTTP {status} came back with {said}; check the WhatsApp base URL and version",
+            f"HTTP {status} came back without {lack}; check the WhatsApp base URL and version",
             httpStatus=status,
         )
     return _refused(status, code, error, hidden)

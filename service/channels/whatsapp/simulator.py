@@ -282,7 +282,6 @@ def _broken(rule: _Rule, fault: str) -> Response:
     # WSGI cannot hang up; a promise of more bytes than come makes every server do it.
     half = Response(iter([b"{"]), mimetype="application/json")
     half.headers["Content-Length"] = "512"
-    half.headers["Connection"] = "close"
     return half
 
 

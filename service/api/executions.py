@@ -1,0 +1,134 @@
+"""Executions: list, detail, retry, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import marshmallow as ma
+from webargs.fields import DelimitedList
+
+from flowkit import engine
+from flowkit.errors import Conflict, Invalid
+from flowkit.execution import EXECUTION_STATUSES, Execution, ExecutionFilter, Patch
+from flowkit.wire import camel, to_wire
+from service.api.body import Blueprint
+from service.api.installation import Installation, installation
+from service.api.paging import PageQuery, page
+from service.schemas import Moment, WireSchema, page_of, schema_for
+
+PARTS = {camel(name): name for name in ("context", "branches", "executed_nodes")}
+"""What a list shows of an execution only when asked to, by wire name."""
+DECISIONS = 20
+"""How often a change is decided anew when workers change the execution at the same time."""
+
+ExecutionSchema = schema_for(Execution)
+ExecutionItemSchema = schema_for(Execution, optional=frozenset(PARTS))
+
+blp = Blueprint("Executions", __name__, url_prefix="/api/executions", description="What ran.")
+
+
+class ExecutionQuery(PageQuery):
+    """Which executions a list holds."""
+
+    flow_id = ma.fields.String(data_key="flowId", metadata={"description": "Only of this flow."})
+    status = ma.fields.String(validate=ma.validate.OneOf(EXECUTION_STATUSES))
+    contact_id = ma.fields.String(
+        data_key="contact", metadata={"description": "Only of this contact, by `contactId`."}
+    )
+    since = Moment(data_key="from", metadata={"description": "Created then or later."})
+    until = Moment(data_key="to", metadata={"description": "Created before."})
+    include = DelimitedList(
+        ma.fields.String(validate=ma.validate.OneOf(PARTS)),
+        load_default=(),
+        metadata={"description": "What is shown beside the head."},
+    )
+
+
+class RetryBody(WireSchema):
+    """Which nodes to retry."""
+
+    node_ids = ma.fields.List(
+        ma.fields.String(),
+        data_key="nodeIds",
+        load_default=None,
+        validate=ma.validate.Length(min=1, error="Name a node, or leave nodeIds out for all."),
+        metadata={"description": "Nodes that have failed; all of them when absent."},
+    )
+
+
+@blp.route("")
+@blp.arguments(ExecutionQuery, location="query")
+@blp.response(200, page_of(ExecutionItemSchema))
+def list_executions(query: dict[str, Any]) -> dict[str, Any]:
+    """List executions, newest first."""
+    limit, cursor, include = query.pop("limit"), query.pop("cursor"), set(query.pop("include"))
+    found = installation().store.list_executions(
+        ExecutionFilter(**query),
+        after=cursor,
+        limit=limit + 1,
+        include=[PARTS[wire] for wire in include],
+    )
+    hidden = PARTS.keys() - include
+
+    def write(execution: Execution) -> dict[str, Any]:
+        return {key: value for key, value in to_wire(execution).items() if key not in hidden}
+
+    return page(found, limit, write)
+
+
+@blp.route("/<execution_id>")
+@blp.response(200, ExecutionSchema)
+def get_execution(execution_id: str) -> Execution:
+    """Return one execution with its context, branches and node runs."""
+    return installation().store.get_execution(execution_id)
+
+
+@blp.route("/<execution_id>/retry", methods=["POST"])
+@blp.arguments(RetryBody, required=False)
+@blp.response(200, ExecutionSchema)
+def retry(body: dict[str, Any], execution_id: str) -> Execution:
+    """Run failed nodes again.
+
+    Possible whenever nodes have failed, also while siblings run; 409 when none has or the
+    execution is completed or cancelled, 422 when one that is named has not failed: nothing is
+    retried then. Of two retries at once one wins and the other gets 409.
+    """
+    here = installation()
+    node_ids = body["node_ids"]
+    changed = change(here, execution_id, lambda e: engine.retry(e, node_ids, now=here.clock.now()))
+    here.ring()
+    return changed
+
+
+@blp.route("/<execution_id>/cancel", methods=["POST"])
+@blp.response(200, ExecutionSchema)
+def cancel(execution_id: str) -> Execution:
+    """Cancel an execution that is running or delayed; 409 when it has ended."""
+    here = installation()
+    return change(here, execution_id, lambda e: engine.cancel(e, now=here.clock.now()))
+
+
+def change(
+    here: Installation, execution_id: str, decide: Callable[[Execution], Patch]
+) -> Execution:
+    """Commit what `decide` makes of an execution, deciding anew when it changes meanwhile.
+
+    Raises
+    ------
+    NotFound, Conflict, Invalid
+        There is none, its state does not allow it, or the request does not fit it.
+    """
+    for attempt in range(DECISIONS):
+        execution = here.store.get_execution(execution_id)
+        try:
+            patch = decide(execution)
+        except Invalid as error:
+            if attempt == 0:
+                raise
+            # It fitted when the request came: someone else was faster.
+            raise Conflict(f"execution {execution_id} changed meanwhile: {error}") from error
+        (answer,) = here.store.commit([patch], now=here.clock.now())
+        if answer.outcome == "ok":
+            return here.store.get_execution(execution_id)
+    raise Conflict(f"execution {execution_id} keeps changing; try again")

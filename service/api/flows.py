@@ -1,0 +1,190 @@
+"""Flows: list, create, read, replace, change, delete, validate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import marshmallow as ma
+
+from flowkit import engine
+from flowkit.errors import Conflict, NotFound
+from flowkit.execution import ExecutionFilter
+from flowkit.flow import Flow
+from service.api import publishing
+from service.api.body import Blueprint, read_json
+from service.api.installation import Installation, installation
+from service.api.paging import PageQuery, page
+from service.api.publishing import Saved
+from service.schemas import FlowSchema, ProblemsSchema, SavedFlowSchema, WireSchema, page_of
+
+ATTEMPTS = 10
+"""How often a change is made anew when the flow changes at the same time."""
+CANCELLED_AT_ONCE = 100
+
+blp = Blueprint("Flows", __name__, url_prefix="/api/flows", description="What is to happen.")
+
+DOCUMENT = {"required": True, "content": {"application/json": {"schema": FlowSchema}}}
+
+
+class FlowQuery(PageQuery):
+    """Which flows a list holds."""
+
+    trigger_type = ma.fields.String(data_key="triggerType", load_default=None)
+    is_active = ma.fields.Boolean(
+        data_key="isActive", load_default=None, truthy={"true"}, falsy={"false"}
+    )
+
+
+class DeleteQuery(WireSchema):
+    """How a flow is deleted."""
+
+    cancel = ma.fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": "Cancel what is under way, instead of refusing."},
+    )
+
+
+@blp.route("")
+@blp.arguments(FlowQuery, location="query")
+@blp.response(200, page_of(FlowSchema))
+def list_flows(query: dict[str, Any]) -> dict[str, Any]:
+    """List flows, newest first."""
+    limit, cursor = query.pop("limit"), query.pop("cursor")
+    found = installation().store.list_flows(**query, after=cursor, limit=limit + 1)
+    return page(found, limit, Flow.to_dict)
+
+
+@blp.route("", methods=["POST"])
+@blp.doc(requestBody=DOCUMENT)
+@blp.response(201, SavedFlowSchema)
+def create_flow() -> dict[str, Any]:
+    """Store a new flow.
+
+    It gets an id unless it names a free one. With errors it can be stored as an inactive draft,
+    and the answer names them; a flow that is to be active must have none. `version`, `createdAt`
+    and `updatedAt` are the service's.
+    """
+    here = installation()
+    now = here.clock.now()
+    document = read_json()
+    flow_id = publishing.new_flow_id(document, now)
+    saved = publishing.save(document, flow_id, before=None, published=None, now=now)
+    here.store.insert_flow(saved.flow, publish=saved.publish)
+    return _answer(saved)
+
+
+@blp.route("/<flow_id>")
+@blp.response(200, FlowSchema)
+def get_flow(flow_id: str) -> dict[str, Any]:
+    """Return a flow as it was saved last."""
+    return installation().store.get_flow(flow_id).flow.to_dict()
+
+
+@blp.route("/<flow_id>", methods=["PUT"])
+@blp.doc(requestBody=DOCUMENT)
+@blp.response(200, SavedFlowSchema)
+def replace_flow(flow_id: str) -> dict[str, Any]:
+    """Replace a flow.
+
+    Saving an active flow publishes its content as the next version, unless nothing that
+    executions depend on has changed. Executions under way stay with their version.
+    """
+    document = read_json()
+    publishing.require_same_id(document, flow_id)
+    return _answer(_save(installation(), flow_id, lambda before: document))
+
+
+@blp.route("/<flow_id>", methods=["PATCH"])
+@blp.doc(requestBody=DOCUMENT)
+@blp.response(200, SavedFlowSchema)
+def change_flow(flow_id: str) -> dict[str, Any]:
+    """Change some of `name`, `triggerType`, `isActive`, `nodes`, `edges` and `settings`.
+
+    Each is replaced whole. `{"isActive": true}` activates the flow and publishes it.
+    """
+    document = read_json()
+    publishing.require_same_id(document, flow_id)
+    publishing.require_patch(document)
+    return _answer(_save(installation(), flow_id, lambda before: before.to_dict() | document))
+
+
+@blp.route("/<flow_id>", methods=["DELETE"])
+@blp.arguments(DeleteQuery, location="query")
+@blp.response(204)
+def delete_flow(query: dict[str, Any], flow_id: str) -> None:
+    """Delete a flow; 409 while executions of it are under way, unless they are to be cancelled.
+
+    The history of its executions stays.
+    """
+    here = installation()
+    if not query["cancel"]:
+        here.store.delete_flow(flow_id)
+        return
+    _save(here, flow_id, lambda before: before.to_dict() | {"isActive": False})
+    for _ in range(ATTEMPTS):
+        _cancel_live(here, flow_id)
+        try:
+            here.store.delete_flow(flow_id)
+            return
+        except Conflict:
+            continue  # a trigger that had seen the flow active
+    raise Conflict(f"executions of flow {flow_id} keep starting; try again")
+
+
+@blp.route("/<flow_id>/validate", methods=["POST"])
+@blp.response(200, ProblemsSchema)
+def validate_flow(flow_id: str) -> dict[str, Any]:
+    """Return what is wrong with a stored flow, errors and warnings."""
+    return {"problems": installation().store.get_flow(flow_id).flow.validate()}
+
+
+def _answer(saved: Saved) -> dict[str, Any]:
+    return saved.flow.to_dict() | {"problems": saved.problems}
+
+
+def _save(here: Installation, flow_id: str, change: Callable[[Flow], Any]) -> Saved:
+    """Store what `change` makes of a flow, making it anew when the flow changes meanwhile."""
+    for _ in range(ATTEMPTS):
+        before, revision = here.store.get_flow(flow_id)
+        saved = publishing.save(
+            change(before),
+            flow_id,
+            before=before,
+            published=_published(here, before),
+            now=here.clock.now(),
+        )
+        try:
+            here.store.replace_flow(saved.flow, revision=revision, publish=saved.publish)
+        except Conflict:
+            continue
+        return saved
+    raise Conflict(f"flow {flow_id} keeps changing; try again")
+
+
+def _published(here: Installation, flow: Flow) -> Flow | None:
+    if flow.version == 0:
+        return None
+    try:
+        return here.store.get_version(flow.id or "", flow.version)
+    except NotFound:
+        return None
+
+
+def _cancel_live(here: Installation, flow_id: str) -> None:
+    """Cancel every execution of a flow that is running or delayed."""
+    for status in ("running", "delayed"):
+        idle = 0
+        while idle < ATTEMPTS:
+            live = here.store.list_executions(
+                ExecutionFilter(flow_id=flow_id, status=status),
+                limit=CANCELLED_AT_ONCE,
+                include=("branches", "executed_nodes"),
+            )
+            if not live:
+                break
+            now = here.clock.now()
+            answers = here.store.commit([engine.cancel(e, now=now) for e in live], now=now)
+            idle = 0 if any(answer.outcome == "ok" for answer in answers) else idle + 1

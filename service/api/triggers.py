@@ -1,0 +1,160 @@
+"""Triggers: a webhook's body starts every active flow of its type."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import request
+
+from flowkit import engine
+from flowkit.errors import Invalid, NotFound
+from flowkit.execution import Execution, ExecutionStatus, new_id
+from flowkit.problems import Problem
+from service import faults
+from service.api.body import Blueprint, read_json
+from service.api.errors import Refused
+from service.api.installation import Installation, installation
+from service.schemas import schema_for
+
+WAIT_SECONDS = 10.0
+"""How long ``?wait=true`` watches at most."""
+PAUSE_FIRST_SECONDS = 0.005
+PAUSE_LONGEST_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Started:
+    """An execution that a trigger started."""
+
+    execution_id: str
+    flow_id: str
+    flow_version: int
+    status: ExecutionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """What a trigger did: the executions are stored when this is read."""
+
+    trigger_type: str
+    executions: list[Started]
+    problems: list[Problem]
+
+
+blp = Blueprint(
+    "Triggers", __name__, url_prefix="/api/flows/trigger", description="What starts flows."
+)
+
+
+@blp.route("/<trigger_type>", methods=["POST"])
+@blp.doc(
+    parameters=[
+        {
+            "name": "wait",
+            "in": "query",
+            "description": "Answer with 200 once every execution has left `running`, or after "
+            "10 s. Not with more than FLOWKIT_TRIGGER_SYNC_LIMIT flows.",
+            "schema": {"enum": ["true", "false"], "default": "false"},
+        }
+    ],
+    requestBody={
+        "description": "The payload, any JSON value. No body is the payload `null`.",
+        "content": {"application/json": {"schema": {}}},
+    },
+)
+@blp.response(202, schema_for(Triggered), description="Accepted: the executions are stored")
+@blp.alt_response(
+    200, schema=schema_for(Triggered), success=True, description="Nothing to start, or waited"
+)
+def trigger(trigger_type: str) -> tuple[Triggered, int]:
+    """Start every active flow of a trigger type.
+
+    The body is the payload as its sender sends it. A flow whose start is refused is among the
+    problems, and the others start. Parameters of the query that are unknown are ignored, since
+    senders of webhooks add their own.
+    """
+    here = installation()
+    wait = _wait_asked()
+    payload = _payload(here.settings.payload_limit_bytes)
+    active = here.store.active_versions(trigger_type)
+    executions, problems = _start(here, active, payload)
+    if executions:
+        faults.hit("before_create")
+        here.store.create(executions)
+        faults.hit("after_create")
+        here.ring()
+    if not active:
+        message = f"No active flow has the trigger type {trigger_type!r}; nothing was started."
+        problems.append(Problem("trigger.unknown", "", message, "warning"))
+    answer = Triggered(trigger_type, [_started(execution) for execution in executions], problems)
+    if not executions:
+        return answer, 200
+    if wait and len(active) <= here.settings.trigger_sync_limit:
+        _watch(here, answer.executions)
+        return answer, 200
+    if wait:
+        message = (
+            f"{len(active)} flows have this trigger type: more than FLOWKIT_TRIGGER_SYNC_LIMIT "
+            f"({here.settings.trigger_sync_limit}), so this did not wait for them."
+        )
+        problems.append(Problem("trigger.not_waited", "", message, "warning"))
+    return answer, 202
+
+
+def _wait_asked() -> bool:
+    value = request.args.get("wait", "false")
+    if value not in ("true", "false"):
+        raise Invalid([Problem("query.invalid", "/wait", "Write wait=true or wait=false.")])
+    return value == "true"
+
+
+def _payload(limit: int) -> Any:
+    size = len(request.get_data())
+    if size > limit:
+        message = f"The payload has {size} bytes; FLOWKIT_PAYLOAD_LIMIT_BYTES allows {limit}."
+        raise Refused(413, [Problem("trigger.payload_too_large", "", message)])
+    return read_json()
+
+
+def _start(
+    here: Installation, active: Sequence[tuple[str, int]], payload: Any
+) -> tuple[list[Execution], list[Problem]]:
+    """Return the executions to create, and why other flows were not started."""
+    now = here.clock.now()
+    executions: list[Execution] = []
+    problems: list[Problem] = []
+    for flow_id, version in active:
+        try:
+            flow = here.version(flow_id, version)
+            execution = engine.start(flow, payload, execution_id=new_id(now), now=now)
+        except Invalid as refusal:
+            problems += refusal.problems
+        except NotFound:
+            pass  # deleted since the list was read
+        else:
+            if execution is not None:
+                executions.append(execution)
+    return executions, problems
+
+
+def _started(execution: Execution) -> Started:
+    return Started(execution.id, execution.flow_id, execution.flow_version, execution.status)
+
+
+def _watch(here: Installation, started: Sequence[Started]) -> None:
+    """Follow the statuses until none is ``running`` or the time is up."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    pause = PAUSE_FIRST_SECONDS
+    pending = list(started)
+    while True:
+        for one in pending:
+            one.status = here.store.get_execution(one.execution_id).status
+        pending = [one for one in pending if one.status == "running"]
+        left = deadline - time.monotonic()
+        if not pending or left <= 0:
+            return
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, PAUSE_LONGEST_SECONDS)
