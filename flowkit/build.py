@@ -58,9 +58,7 @@ class Fluent:
         """The ways out from which the next step goes on."""
         raise NotImplementedError
 
-    def _grown(
-        self, nodes: Iterable[Node], edges: Iterable[Edge], ends: Iterable[OpenEnd]
-    ) -> Self:
+    def _grown(self, nodes: Iterable[Node], edges: Iterable[Edge], ends: Iterable[OpenEnd]) -> Self:
         """Return the flow with more nodes and edges, and with other open ends."""
         raise NotImplementedError
 
@@ -120,7 +118,7 @@ class Fluent:
         ends = self._ends_for("parallel")
         if not branches:
             _refuse("build.branch", "parallel() needs branches, such as lambda b: b.send(...).")
-        flow, open_ends = self, []
+        flow, open_ends = self, list[OpenEnd]()
         for branch in branches:
             flow = flow._branched(branch, ends)
             open_ends += flow.open_ends
@@ -162,11 +160,12 @@ class Fluent:
         shape = signature(cls)
         ways = branch_keywords(cls)
 
-        def step(*args: Any, **kwargs: Any) -> Self:
+        def step(*args: Any, **kwargs: Any) -> Any:
             try:
                 shape.bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{name}{shape}: {error}") from None
+                takes = ", ".join(shape.parameters)
+                raise TypeError(f"{name}() {error}; it takes {takes}") from None
             node_id = kwargs.pop("id", None)
             on = {handle: kwargs.pop(word, None) for word, handle in ways.items()}
             return self.then(cls.from_call(*args, **kwargs), id=node_id, on=on)
@@ -179,7 +178,9 @@ class Fluent:
     def _ends_for(self, what: str) -> tuple[OpenEnd, ...]:
         ends = self.open_ends
         if not ends:
-            _refuse("build.ended", f"{what} has nothing to follow: every way of the flow has ended.")
+            _refuse(
+                "build.ended", f"{what} has nothing to follow: every way of the flow has ended."
+            )
         return ends
 
     def _new_id(self, type_name: str, given: str | None) -> str:
@@ -199,12 +200,16 @@ class Fluent:
     def _branched(self, branch: Callable[[Self], Self], ends: Iterable[OpenEnd]) -> Self:
         """Return the flow after `branch` has built on from `ends`."""
         if not callable(branch):
-            _refuse("build.branch", f"A branch is a function such as lambda b: b.send(...), not {branch!r}.")
+            _refuse(
+                "build.branch",
+                f"A branch is a function such as lambda b: b.send(...), not {branch!r}.",
+            )
         grown = branch(self._grown([], [], ends))
-        # What was there before must be there still: the branch built on what it was given.
-        if not isinstance(grown, Fluent) or grown.nodes[: len(self.nodes)] is None or any(
+        # What was there must be there still: the branch has to build on what it was given.
+        kept = isinstance(grown, Fluent) and len(grown.nodes) >= len(self.nodes)
+        if not kept or any(
             mine is not theirs for mine, theirs in zip(self.nodes, grown.nodes, strict=False)
-        ) or len(grown.nodes) < len(self.nodes):
+        ):
             _refuse(
                 "build.branch",
                 "A branch must return what it was given with steps added, such as "

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NoReturn, overload
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-from jmespath.parser import ParsedResult
+import jmespath  # type: ignore[import-untyped]
+from jmespath.exceptions import JMESPathError  # type: ignore[import-untyped]
+from jmespath.parser import ParsedResult  # type: ignore[import-untyped]
 
 from flowkit.errors import NodeFailed
 from flowkit.jsonlogic import check_logic as check_logic

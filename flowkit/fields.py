@@ -98,9 +98,13 @@ class Spec:
         return all(data.get(k, defaults.get(k)) == v for k, v in self.show_when.items())
 
 
-@cache
 def specs(cls: type) -> tuple[Spec, ...]:
     """Return the declared fields of a node type, in their order."""
+    return _specs(cls)
+
+
+@cache
+def _specs(cls: type) -> tuple[Spec, ...]:
     hints = typing.get_type_hints(cls)
     return tuple(_spec(f, hints[f.name]) for f in dataclasses.fields(cls))
 
@@ -175,7 +179,7 @@ def parse(cls: type[T], data: Any, path: str = "") -> tuple[T | None, list[Probl
         Problem(
             "config.unknown_field",
             path + pointer(name),
-            f"There is no field {name!r} here; the fields are {', '.join(sorted(names)) or 'none'}.",
+            f"There is no field {name!r} here; there are {', '.join(sorted(names)) or 'none'}.",
         )
         for name in data
         if name not in names
@@ -248,7 +252,9 @@ def _property(spec: Spec) -> dict[str, Any]:
         schema["type"] = [schema["type"], "null"]
     elif spec.nullable and "enum" in schema:
         schema["enum"] = [*schema["enum"], None]
-    words = spec.wire[0].upper() + "".join(f" {c.lower()}" if c.isupper() else c for c in spec.wire[1:])
+    words = spec.wire[0].upper() + "".join(
+        f" {c.lower()}" if c.isupper() else c for c in spec.wire[1:]
+    )
     schema |= {"title": words, "description": spec.help}
     if spec.default is not MISSING and spec.default is not None:
         schema["default"] = spec.kind.write(spec.default)

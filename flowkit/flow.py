@@ -309,9 +309,7 @@ class Flow(Fluent, Record):
                     ends.append(OpenEnd(node.id, handle.id, handle.label or None))
         return tuple(ends)
 
-    def _grown(
-        self, nodes: Iterable[Node], edges: Iterable[Edge], ends: Iterable[OpenEnd]
-    ) -> Self:
+    def _grown(self, nodes: Iterable[Node], edges: Iterable[Edge], ends: Iterable[OpenEnd]) -> Self:
         return self.replace(
             nodes=(*self.nodes, *nodes), edges=(*self.edges, *edges), _ends=tuple(ends)
         )
@@ -327,7 +325,7 @@ class Flow(Fluent, Record):
             for node in self.nodes
             if node.position and isinstance(node.position.get("y"), (int, float))
         ]
-        top = max(lowest) + ROW if lowest else 0
+        top = round(max(lowest)) + ROW if lowest else 0
         places = layered(bare, ((edge.source, edge.target) for edge in self.edges), top)
         return tuple(
             node

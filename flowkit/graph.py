@@ -7,6 +7,7 @@ Imports `nodetype`, `problems`, `wire`, `errors`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -53,14 +54,14 @@ class Record:
                 raw = key.written(value)
             if raw is not _ABSENT:
                 written[key.wire] = raw
-        return written | copy(self.extra)
+        return {**written, **copy(self.extra)}
 
     def replace(self: R, **changes: Any) -> R:
         """Return the record with other values in some fields."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.to_dict() == typing.cast(Record, other).to_dict()
+        return isinstance(other, type(self)) and self.to_dict() == other.to_dict()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -116,9 +117,13 @@ class Key(NamedTuple):
         return self.json.write(value)
 
 
-@cache
 def keys_of(record: type) -> tuple[Key, ...]:
     """Return the named keys of a record, from its fields."""
+    return _keys_of(record)
+
+
+@cache
+def _keys_of(record: type) -> tuple[Key, ...]:
     hints = typing.get_type_hints(record)
     return tuple(
         Key(
@@ -160,19 +165,14 @@ def read_record(
             message = f"{key.wire!r} is missing; it must be {key.json.wanted}."
             found.append(Problem("document.missing", path + pointer(key.wire), message))
             continue
-        if raw is _ABSENT or (raw is None and not key.required):
-            value = key.default
-        elif key.normalised and not key.json.is_a(raw):
-            value = key.default
-        elif not key.json.is_a(raw):
+        left_out = raw is _ABSENT or (raw is None and not key.required)
+        fits = not left_out and key.json.is_a(raw)
+        if not fits and not left_out and not key.normalised:
             found.append(_wrong(path + pointer(key.wire), key.json.wanted, raw))
             continue
-        else:
-            value = key.json.read(raw)
-        values[key.name] = value
-        if key.written(value) is not raw and key.written(value) != raw:
-            said[key.wire] = (value, raw)
-        elif key.normalised:
+        value = values[key.name] = key.json.read(raw) if fits else key.default
+        written = key.written(value)
+        if key.normalised or (written is not raw and written != raw):
             said[key.wire] = (value, raw)
     known = {key.wire for key in keys} | set(apart)
     values["extra"] = {name: value for name, value in data.items() if name not in known}
@@ -213,9 +213,7 @@ def plain(value: Any, path: str, found: list[Problem], depth: int = 0) -> Any:
             found.append(Problem("document.depth", path, message))
             return None
         if not isinstance(value, dict):
-            return [
-                plain(item, f"{path}/{i}", found, depth + 1) for i, item in enumerate(value)
-            ]
+            return [plain(item, f"{path}/{i}", found, depth + 1) for i, item in enumerate(value)]
         copied = {}
         for key, item in value.items():
             if not isinstance(key, str):
@@ -257,15 +255,12 @@ class Node(Record):
     position: dict[str, Any] | None = None
     config: dict[str, Any] = field(default_factory=dict, metadata=_ALWAYS)
     extra: dict[str, Any] = field(default_factory=dict, metadata=INTERNAL, repr=False)
-    said: Mapping[str, tuple[Any, Any]] = field(
-        default_factory=dict, metadata=INTERNAL, repr=False
-    )
+    said: Mapping[str, tuple[Any, Any]] = field(default_factory=dict, metadata=INTERNAL, repr=False)
 
     def __post_init__(self) -> None:
-        try:
+        # The validator names a type that is unknown; its category stays as it was given.
+        with contextlib.suppress(NotFound):
             object.__setattr__(self, "category", node_type(self.type).category)
-        except NotFound:
-            pass  # the validator says so; the category stays as it was given
 
     @property
     def given_category(self) -> Any:
@@ -298,6 +293,4 @@ class Edge(Record):
     source_handle: str | None = None
     label: str | None = None
     extra: dict[str, Any] = field(default_factory=dict, metadata=INTERNAL, repr=False)
-    said: Mapping[str, tuple[Any, Any]] = field(
-        default_factory=dict, metadata=INTERNAL, repr=False
-    )
+    said: Mapping[str, tuple[Any, Any]] = field(default_factory=dict, metadata=INTERNAL, repr=False)

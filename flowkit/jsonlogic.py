@@ -381,9 +381,7 @@ def _binary(function: Callable[[Any, Any], Any]) -> Callable[[list[Compiled]], C
     return build
 
 
-def _chain(
-    name: str, compare: Callable[[Any, Any], bool]
-) -> Callable[[list[Compiled]], Compiled]:
+def _chain(name: str, compare: Callable[[Any, Any], bool]) -> Callable[[list[Compiled]], Compiled]:
     ordered = _ordered(name, compare)
 
     def build(parts: list[Compiled]) -> Compiled:

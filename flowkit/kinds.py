@@ -8,6 +8,7 @@ Imports `expression` and `problems`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -132,12 +133,12 @@ class Number:
         if self.integer and not isinstance(value, int):
             return _refused("config.type", path, "This must be a whole number.")
         for bound, holds, words in (
-            (self.ge, lambda b: value >= b, "at least"),
-            (self.gt, lambda b: value > b, "more than"),
-            (self.le, lambda b: value <= b, "at most"),
-            (self.lt, lambda b: value < b, "less than"),
+            (self.ge, operator.ge, "at least"),
+            (self.gt, operator.gt, "more than"),
+            (self.le, operator.le, "at most"),
+            (self.lt, operator.lt, "less than"),
         ):
-            if bound is not None and not holds(bound):
+            if bound is not None and not holds(value, bound):
                 return _refused("config.out_of_range", path, f"This must be {words} {bound}.")
         return value, []
 
@@ -212,11 +213,13 @@ class Listing:
         if not isinstance(value, (list, tuple)):
             return None, [wrong_type("an array", value, path)]
         for bound, holds, words in (
-            (self.min_length, lambda b: len(value) >= b, "at least"),
-            (self.max_length, lambda b: len(value) <= b, "at most"),
+            (self.min_length, operator.ge, "at least"),
+            (self.max_length, operator.le, "at most"),
         ):
-            if bound is not None and not holds(bound):
-                return _refused("config.out_of_range", path, f"This must have {words} {bound}.")
+            if bound is not None and not holds(len(value), bound):
+                return _refused(
+                    "config.out_of_range", path, f"This must have {words} {bound} items."
+                )
         items = [self.item.read(item, path + pointer(i)) for i, item in enumerate(value)]
         found = [problem for _, problems in items for problem in problems]
         return (None if found else tuple(item for item, _ in items)), found

@@ -15,8 +15,8 @@ ROW = 140
 
 
 def layered(
-    ids: Sequence[str], edges: Iterable[tuple[str, str]], top: float = 0
-) -> dict[str, tuple[float, float]]:
+    ids: Sequence[str], edges: Iterable[tuple[str, str]], top: int = 0
+) -> dict[str, tuple[int, int]]:
     """Return ``(x, y)`` for each of `ids`.
 
     A node's layer is the longest way to it. Within a layer nodes are ordered by the mean place
@@ -28,7 +28,7 @@ def layered(
         Nodes, in an order that settles ties.
     edges : iterable of (str, str)
         Sources and targets; those that name other nodes are left out.
-    top : float, optional
+    top : int, optional
         The y of the first layer.
     """
     place = {node: index for index, node in enumerate(ids)}
@@ -42,13 +42,13 @@ def layered(
     rows: dict[int, list[str]] = defaultdict(list)
     for node in ids:
         rows[layer[node]].append(node)
-    x: dict[str, float] = {}
+    x: dict[str, int] = {}
     for depth in sorted(rows):
         row = rows[depth]
         known = {node: [x[b] for b in before[node] if b in x] for node in row}
         row.sort(key=lambda n: (sum(known[n]) / len(known[n]) if known[n] else 0.0, place[n]))
         for index, node in enumerate(row):
-            x[node] = (index - (len(row) - 1) / 2) * COLUMN
+            x[node] = round((index - (len(row) - 1) / 2) * COLUMN)
     return {node: (x[node], top + layer[node] * ROW) for node in ids}
 
 

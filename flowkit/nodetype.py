@@ -168,7 +168,7 @@ class NodeType:
             raise TypeError(f"{category!r} is no category; choose from {', '.join(CATEGORIES)}")
         if verb is not None and not (verb.isidentifier() and not verb.startswith("_")):
             raise TypeError(f"{verb!r} is no name of a method")
-        clash = set(cls.__dict__.get("__annotations__", ())) & _RESERVED
+        clash = set(inspect.get_annotations(cls)) & _RESERVED
         if clash:
             raise TypeError(f"{sorted(clash)} cannot be config fields: NodeType uses the names")
         cls.type, cls.category, cls.verb = type, category, verb
@@ -188,13 +188,13 @@ class NodeType:
             object.__setattr__(self, spec.name, getattr(made, spec.name))
 
     @classmethod
-    def from_call(cls, **config: Any) -> Self:
+    def from_call(cls, *args: Any, **kwargs: Any) -> Self:
         """Return the node that a call of the builder's method describes.
 
         A subclass overrides it to take other arguments than its fields; the override's signature
         is then the method's.
         """
-        return cls(**config)
+        return cls(*args, **kwargs)
 
     def outputs(self) -> tuple[Handle, ...]:
         """Return the ways out of a node with this config."""

@@ -8,12 +8,13 @@ Owns the Liquid environment; imports `errors`, `problems` and python-liquid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from liquid import BoundTemplate, Environment, RenderContext
+from liquid import BoundTemplate, Environment, RenderContext, Token
+from liquid.builtin.filters.array import join as liquid_join
 from liquid.builtin.filters.misc import date as liquid_date
 from liquid.builtin.filters.string import replace as liquid_replace
 from liquid.exceptions import FilterArgumentError, LiquidError
@@ -24,6 +25,10 @@ from flowkit.problems import Problem
 
 MAX_OUTPUT = 65_536
 """Bytes that one template may write."""
+MAX_TEXT = 1_000_000
+"""Characters that a filter may make of two texts."""
+MAX_ITEMS = 10_000
+"""Turns of a template's nested loops, and items of a range."""
 
 
 def render(template: str, scope: Mapping[str, Any]) -> str:
@@ -68,12 +73,32 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:200].rstrip(".")
 
 
+class _Context(RenderContext):
+    """A rendering whose filters are handed no endless range."""
+
+    def filter(self, name: str, token: Token | None) -> Callable[..., object]:
+        """Return the filter of that name."""
+        wanted = super().filter(name, token)
+
+        def bounded(left: object, *args: Any, **kwargs: Any) -> object:
+            if isinstance(left, range) and left.stop - left.start > MAX_ITEMS:
+                raise FilterArgumentError("the range is too long", token=token)
+            return wanted(left, *args, **kwargs)
+
+        return bounded
+
+
+class _Template(BoundTemplate):
+    context_class = _Context
+
+
 class _Bounded(Environment):
     """The environment of every template, with its limits."""
 
-    loop_iteration_limit = 10_000
+    loop_iteration_limit = MAX_ITEMS
     local_namespace_limit = 1_000_000
     output_stream_limit = MAX_OUTPUT
+    template_class = _Template
 
 
 @with_context
@@ -89,12 +114,23 @@ def _date(value: Any, form: Any = "", *, context: RenderContext) -> Any:
 
 
 def _replace(value: Any, old: Any, new: Any = "") -> Any:
-    """``replace`` that cannot multiply two large texts."""
-    if len(str(value)) * (len(str(new)) + 1) > 16 * MAX_OUTPUT:
-        matches = str(value).count(str(old)) if str(old) else len(str(value)) + 1
-        if matches * len(str(new)) > MAX_OUTPUT:
-            raise FilterArgumentError("the result of replace is too long", token=None)
+    """``replace`` that cannot multiply one text by another."""
+    text, wanted = str(value), str(old)
+    places = text.count(wanted) if wanted else len(text) + 1
+    _refuse_above(MAX_TEXT, len(text) + places * len(str(new)), "replace")
     return liquid_replace(value, old, new)
+
+
+def _join(value: Any, separator: Any = " ") -> Any:
+    """``join`` that cannot multiply a text by a list."""
+    items = len(value) if isinstance(value, (list, tuple, range)) else 1
+    _refuse_above(MAX_TEXT, items * len(str(separator)), "join")
+    return liquid_join(value, separator)
+
+
+def _refuse_above(limit: int, size: int, name: str) -> None:
+    if size > limit:
+        raise FilterArgumentError(f"the result of {name} is too long", token=None)
 
 
 def _make_environment() -> Environment:
@@ -102,6 +138,7 @@ def _make_environment() -> Environment:
     for tag in ("include", "render"):
         del environment.tags[tag]
     environment.add_filter("date", _date)
+    environment.add_filter("join", _join)
     environment.add_filter("replace", _replace)
     return environment
 

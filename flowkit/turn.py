@@ -214,12 +214,14 @@ class Walk:
         return branch
 
     def drain(self) -> None:
+        """Walk every branch that can go on."""
         while self.queue:
             self.walk(self.queue.pop(0))
 
     # -- events
 
     def resume(self, branch: Branch) -> None:
+        """Go on with a claimed branch from whatever is recorded of it."""
         run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
         if run is None or run.branch_id != branch.branch_id or run.status == "failed":
             self.queue.append(branch)
@@ -227,7 +229,7 @@ class Walk:
             if branch.resume_at is not None and branch.resume_at > self.now:
                 branch.status = "waiting"
                 return
-            self.settle(run, status="completed", end_time=self.now)
+            self.rewrite(run, status="completed", end_time=self.now)
             branch.resume_at = branch.resume_data = None
             self.follow(branch, run.source_handle)
         elif run.status in UNRESOLVED:
@@ -237,11 +239,12 @@ class Walk:
             self.follow(branch, run.source_handle)
 
     def ended(self, branch: Branch, event: Ended) -> None:
+        """Record how an effect ended, and go on behind it."""
         run = self.runs[idempotency_key(self.head.id, branch.current_node_id)]
         outcome = self.bounded(event.outcome)
         self.durable = True
         if outcome.status == "completed":
-            self.settle(run, status="completed", end_time=event.at, result=outcome.result)
+            self.rewrite(run, status="completed", end_time=event.at, result=outcome.result)
             self.follow(branch, run.source_handle)
         elif outcome.status == "failed":
             self.fail(branch, run, outcome.error or {}, event.at)
@@ -250,15 +253,30 @@ class Walk:
             self.unknown(branch, run, str(said))
 
     def bounded(self, outcome: Outcome) -> Outcome:
-        size = len(canonical(outcome.result).encode())
-        if size <= self.limits.result_bytes:
-            return outcome
-        return replace(
-            outcome,
-            result={
-                "omitted": f"{size} bytes, of which at most {self.limits.result_bytes} are kept"
-            },
-        )
+        """Return the outcome with a result that can be kept: what happened is not undone by it."""
+        try:
+            self.check_result(outcome.result)
+            self.check_result(outcome.error)
+        except NodeFailed as failure:
+            return replace(
+                outcome,
+                result={"omitted": failure.message},
+                error=error_of(failure) if outcome.error else None,
+            )
+        return outcome
+
+    def check_result(self, result: Any) -> None:
+        """Raise `NodeFailed` unless `result` is JSON data of at most the size that is kept."""
+        if not result:
+            return
+        try:
+            size = len(canonical(result).encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            message = f"the result is not JSON data: {error}"
+            raise NodeFailed("result_invalid", message) from error
+        if size > self.limits.result_bytes:
+            message = f"the result has {size} bytes; at most {self.limits.result_bytes} are kept"
+            raise NodeFailed("result_too_large", message)
 
     # -- walking
 
@@ -274,6 +292,10 @@ class Walk:
             scope = Scope(self.flow, self.head, branch, self.runs, key, self.now)
             try:
                 step = self.flow.behaviour(node_id).run(scope)
+                if isinstance(step, (Next, Wait)):
+                    self.check_result(step.result)
+                if isinstance(step, Next):
+                    self.check_result(step.vars)
             except Exception as failure:  # a node type's own mistake must not stop the driver
                 run = self.record(branch, key, known, "failed", ended=True)
                 self.rewrite(run, error=error_of(failure))
@@ -350,6 +372,7 @@ class Walk:
         return False
 
     def arrive(self, branch: Branch, key: str) -> None:
+        """End a branch at END; arrivals of one turn are one operation."""
         branch.status = "completed"
         arrival = self.arrivals.get(key)
         if arrival is None:
@@ -359,6 +382,7 @@ class Walk:
             arrival.branch_ids += (branch.branch_id,)
 
     def perform(self, branch: Branch, run: NodeRun, effect: Effect) -> None:
+        """Ask the driver to perform an effect."""
         self.durable = True
         self.effects.append(
             Performance(branch.branch_id, run.idempotency_key, run.retry_count, effect)
@@ -367,12 +391,11 @@ class Walk:
     def unknown(self, branch: Branch, run: NodeRun, said: str) -> None:
         """An effect may or may not have happened: apply the node's policy."""
         self.durable = True
-        behaviour: NodeType = self.flow.behaviour(branch.current_node_id)
         try:
-            step = behaviour.run(
+            step = self.flow.behaviour(branch.current_node_id).run(
                 Scope(self.flow, self.head, branch, self.runs, run.idempotency_key, self.now)
             )
-        except NodeFailed:
+        except Exception:  # it ran once; now not even its policy can be asked for
             step = None
         unknowns = sum(a["status"] == "unknown" for a in run.attempts)
         if isinstance(step, Effect) and step.on_unknown == "resend" and unknowns < RESENDS:
@@ -389,7 +412,8 @@ class Walk:
         )
 
     def fail(self, branch: Branch, run: NodeRun, error: dict[str, Any], at: datetime) -> None:
-        self.settle(run, status="failed", end_time=at, error=error)
+        """End a branch at its node."""
+        self.rewrite(run, status="failed", end_time=at, error=error)
         branch.status = "failed"
 
     # -- runs
@@ -418,6 +442,7 @@ class Walk:
         return self.runs[key]
 
     def build_run(self, branch: Branch, key: str, status: RunStatus, *, ended: bool) -> NodeRun:
+        """Return a new run of the branch at its node."""
         run = NodeRun(
             node_id=branch.current_node_id,
             branch_id=branch.branch_id,
@@ -447,9 +472,6 @@ class Walk:
             "error": None,
         }
 
-    def settle(self, run: NodeRun, **changes: Any) -> None:
-        self.rewrite(run, **changes)
-
     def rewrite(self, run: NodeRun, **changes: Any) -> None:
         """Change a run: in place of the new one, or as a guarded change of the recorded one."""
         key = run.idempotency_key
@@ -466,6 +488,7 @@ class Walk:
     # -- the patch
 
     def result(self) -> Turn:
+        """Return all that happened, as one patch."""
         patch = Patch(
             self.head.id,
             append=list(self.new.values()),

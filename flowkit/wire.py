@@ -13,7 +13,7 @@ import types
 import typing
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 R = TypeVar("R")
 
@@ -75,11 +75,14 @@ def parse_iso(text: str) -> datetime:
     return cut(datetime.fromisoformat(text))
 
 
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
+
 def canonical(value: Any) -> str:
     """Return `value` as canonical JSON text: sorted keys, no spaces, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 @cache
@@ -106,9 +109,8 @@ def to_wire(value: Any) -> Any:
 
 def from_wire(record: type[R], data: dict[str, Any]) -> R:
     """Read a record from JSON data that `to_wire` wrote; fields that are absent keep defaults."""
-    return record(
-        **{name: _read(hint, data[wire]) for name, wire, hint in fields_of(record) if wire in data}
-    )
+    known = fields_of(cast(Any, record))
+    return record(**{name: _read(hint, data[wire]) for name, wire, hint in known if wire in data})
 
 
 def _read(hint: Any, value: Any) -> Any:
@@ -123,5 +125,5 @@ def _read(hint: Any, value: Any) -> Any:
     if hint is datetime:
         return parse_iso(value)
     if dataclasses.is_dataclass(hint):
-        return from_wire(typing.cast(type, hint), value)
+        return from_wire(cast(type, hint), value)
     return value

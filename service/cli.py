@@ -34,9 +34,7 @@ child_option = click.option("--child", is_flag=True, hidden=True)
 
 def port_option(default: int) -> Any:
     """Return the --port option with its default."""
-    return click.option(
-        "--port", type=click.IntRange(1, 65535), default=default, show_default=True
-    )
+    return click.option("--port", type=click.IntRange(1, 65535), default=default, show_default=True)
 
 
 def _settings(data_dir: Path | None) -> Settings:

@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import types
 import typing
+from collections.abc import Collection
 from datetime import datetime
 from functools import cache
 from typing import Any, ClassVar
@@ -19,9 +20,11 @@ import marshmallow as ma
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
-from flowkit.fields import json_schema, parse, unparse
-from flowkit.nodetype import NodeType
-from flowkit.problems import errors
+from flowkit.fields import json_schema, parse, specs, unparse
+from flowkit.flow import Flow
+from flowkit.graph import Edge, Node, keys_of
+from flowkit.nodetype import NodeType, node_types
+from flowkit.problems import Problem, errors
 from flowkit.wire import fields_of, iso, parse_iso, to_wire
 
 
@@ -49,6 +52,9 @@ class Moment(ma.fields.DateTime):
             ) from None
 
 
+# ------------------------------------------------------------------------- records
+
+
 @cache
 def schema_for(record: type, *, optional: frozenset[str] = frozenset()) -> type[WireSchema]:
     """Return the schema of a record dataclass.
@@ -60,28 +66,38 @@ def schema_for(record: type, *, optional: frozenset[str] = frozenset()) -> type[
     optional : frozenset of str
         Wire names that may be absent.
     """
-    declared: dict[str, Any] = {}
-    for name, wire, hint in fields_of(record):
-        declared[name] = _field(hint, data_key=wire, required=wire not in optional)
-    declared["Meta"] = type(
-        "Meta", (), {"description": inspect.cleandoc(record.__doc__ or "").split("\n\n")[0]}
-    )
+    declared = {
+        name: _field(hint, data_key=wire, required=wire not in optional)
+        for name, wire, hint in fields_of(record)
+    }
     name = record.__name__ + ("Item" if optional else "")
-    return type(f"{name}Schema", (WireSchema,), declared)
+    return _schema(name, declared, description=_summary(record))
+
+
+def _schema(name: str, declared: dict[str, Any], **meta: Any) -> type[WireSchema]:
+    return type(f"{name}Schema", (WireSchema,), declared | {"Meta": type("Meta", (), meta)})
+
+
+def _summary(cls: type) -> str:
+    return inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _field(hint: Any, **options: Any) -> ma.fields.Field[Any]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         (hint,) = (arg for arg in args if arg is not type(None))
-        return _field(hint, allow_none=True, **options)
+        return _field(hint, **options | {"allow_none": True})
     if origin is typing.Literal:
         return ma.fields.String(validate=ma.validate.OneOf(args), **options)
     if origin in (list, tuple):
         return ma.fields.List(_field(args[0]), **options)
+    if hint is Node:
+        return AnyNode(**options)
+    if hint is Edge:
+        return ma.fields.Nested(EdgeSchema, **options)
     if dataclasses.is_dataclass(hint):
         return ma.fields.Nested(schema_for(typing.cast(type, hint)), **options)
-    if origin is dict or hint is dict:
+    if (origin or hint) is dict:
         return ma.fields.Dict(**options)
     if hint is int:
         return ma.fields.Integer(strict=True, **options)
@@ -102,7 +118,10 @@ def page_of(item: type[ma.Schema]) -> type[WireSchema]:
             metadata={"description": "`cursor` of the next page; null on the last."},
         ),
     }
-    return type(item.__name__.replace("Schema", "PageSchema"), (WireSchema,), declared)
+    return _schema(item.__name__.replace("Schema", "Page"), declared)
+
+
+# ---------------------------------------------------------------------- node types
 
 
 class ConfigSchema(ma.Schema):
@@ -116,15 +135,14 @@ class ConfigSchema(ma.Schema):
         Raises
         ------
         marshmallow.ValidationError
-            When it has errors; the messages are by field, as `flowkit.fields.parse` says them.
+            When it has errors; the messages are by JSON pointer, as `flowkit.fields.parse` says
+            them.
         """
         made, found = parse(self.node_type, data)
         if made is None:
             messages: dict[str, list[str]] = {}
             for problem in errors(found):
-                messages.setdefault(problem.path.lstrip("/") or "_schema", []).append(
-                    problem.message
-                )
+                messages.setdefault(problem.path, []).append(problem.message)
             raise ma.ValidationError(messages, data=data)
         return made
 
@@ -136,8 +154,87 @@ class ConfigSchema(ma.Schema):
 @cache
 def config_schema(node_type: type[NodeType]) -> type[ConfigSchema]:
     """Return the marshmallow schema of a node type's config."""
-    name = "".join(word.capitalize() for word in node_type.type.split("_"))
-    return type(f"{name}ConfigSchema", (ConfigSchema,), {"node_type": node_type})
+    return type(f"{_title(node_type)}ConfigSchema", (ConfigSchema,), {"node_type": node_type})
+
+
+def _title(node_type: type[NodeType]) -> str:
+    return "".join(word.capitalize() for word in node_type.type.split("_"))
+
+
+# --------------------------------------------------------------- flows as documents
+
+
+def _document(
+    record: type,
+    name: str,
+    *,
+    required: Collection[str] = (),
+    without: Collection[str] = (),
+    null: bool = True,
+) -> type[WireSchema]:
+    """Return the schema of a React Flow record, which keeps keys that it does not know.
+
+    Drafts may have null for every key that is not `required` by the record; with ``null=False``
+    those of `required` are never null.
+    """
+    keys = {key.wire: key for key in keys_of(record)}
+    declared = {}
+    for python, wire, hint in fields_of(record):
+        if wire in without:
+            continue
+        key = keys.get(wire)
+        field = _field(Any if key and key.normalised else hint, data_key=wire)
+        field.required = wire in required
+        field.allow_none = bool(key and not key.required) and (null or not field.required)
+        declared[python] = field
+    return _schema(name, declared, description=_summary(record), unknown=ma.INCLUDE)
+
+
+class AnyNode(ma.fields.Field[Any]):
+    """A node: of a known type, or a draft with whatever type and config it has so far."""
+
+
+@cache
+def node_schema(node_type: type[NodeType]) -> type[WireSchema]:
+    """Return the schema of a node of one type."""
+    required = any(spec.required for spec in specs(node_type))
+    declared = {
+        "type": ma.fields.String(required=True, validate=ma.validate.Equal(node_type.type)),
+        "config": ma.fields.Nested(config_schema(node_type), required=required),
+    }
+    meta = {"description": _summary(node_type), "unknown": ma.INCLUDE}
+    return type(
+        f"{_title(node_type)}NodeSchema",
+        (NodeSchema,),
+        declared | {"Meta": type("Meta", (), meta)},
+    )
+
+
+EdgeSchema = _document(Edge, "Edge", required=("id", "source", "target"))
+NodeSchema = _document(Node, "Node", required=("id", "type"))
+_SET = ("version", "createdAt", "updatedAt")
+"""What the service sets, whatever a client sends."""
+FlowSchema = _document(
+    Flow, "Flow", required=("id", "isActive", "nodes", "edges", *_SET), null=False
+)
+FlowInputSchema = _document(Flow, "FlowInput", required=("nodes", "edges"), without=_SET)
+FlowPatchSchema = _document(Flow, "FlowPatch", without=("id", *_SET))
+
+
+class ProblemsSchema(WireSchema):
+    """What is wrong with a flow."""
+
+    problems = ma.fields.List(ma.fields.Nested(schema_for(Problem)), required=True)
+
+
+SavedFlowSchema = type(
+    "SavedFlowSchema",
+    (FlowSchema, ProblemsSchema),
+    {"Meta": type("Meta", (), {"description": "A flow as it was saved.", "unknown": ma.INCLUDE})},
+)
+
+
+# ------------------------------------------------------------------------- OpenAPI
 
 
 class _Converter(OpenAPIConverter):
@@ -149,7 +246,28 @@ class _Converter(OpenAPIConverter):
         return super().schema2jsonschema(schema)
 
 
+def _any_node(self: OpenAPIConverter, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
+    """Describe `AnyNode`: one schema for each known type, and the draft's."""
+    if not isinstance(field, AnyNode):
+        return {}
+    known = {
+        name: self.resolve_nested_schema(node_schema(cls)) for name, cls in node_types().items()
+    }
+    return {
+        "anyOf": [*known.values(), self.resolve_nested_schema(NodeSchema)],
+        "discriminator": {
+            "propertyName": "type",
+            "mapping": {name: schema["$ref"] for name, schema in known.items()},
+        },
+    }
+
+
 class SchemaPlugin(MarshmallowPlugin):
-    """apispec's marshmallow plugin with the converter above."""
+    """apispec's marshmallow plugin, taught what is above."""
 
     Converter = _Converter
+
+    def init_spec(self, spec: Any) -> None:
+        """Set the plugin up for a document."""
+        super().init_spec(spec)
+        self.converter.add_attribute_function(_any_node)

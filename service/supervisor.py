@@ -43,9 +43,7 @@ class Supervisor:
         Variables for the processes, beside those of this one.
     """
 
-    def __init__(
-        self, commands: Sequence[Sequence[str]], environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
         self._environment = {**os.environ, **environment}
         self._stopping = threading.Event()
         self._children = [self._start(tuple(command)) for command in commands]

@@ -61,9 +61,7 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
         "fail",
         help="When nobody knows whether it was sent: fail (at most once) or send it again.",
     )
-    timeout_seconds: float = field(
-        10, help="How long to wait for WhatsApp's answer.", gt=0, le=20
-    )
+    timeout_seconds: float = field(10, help="How long to wait for WhatsApp's answer.", gt=0, le=20)
 
     needs_contact = True
 
@@ -89,7 +87,9 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
     def _recipient(self, ctx: Context) -> str:
         phone = re.sub(r"[\s().-]", "", ctx.render(self.to))
         if not phone:
-            raise NodeFailed("contact_unreachable", f"{self.to} is empty: there is no phone number.")
+            raise NodeFailed(
+                "contact_unreachable", f"{self.to} is empty: there is no phone number."
+            )
         if not _PHONE.fullmatch(phone):
             raise NodeFailed(
                 "contact_unreachable",

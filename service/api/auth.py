@@ -14,7 +14,9 @@ from flowkit.errors import SettingsError
 from flowkit.problems import Problem
 from service.api.errors import Refused
 
-OPEN = frozenset({"Health.healthz", "Health.readyz", "docs.page", "docs.static", "api-docs.openapi_json"})
+OPEN = frozenset(
+    {"Health.healthz", "Health.readyz", "docs.page", "docs.static", "api-docs.openapi_json"}
+)
 """Endpoints that need no key. Every other address does, also those that do not exist."""
 
 SCHEME = {
@@ -42,10 +44,14 @@ def guard(app: Flask, key: str | None) -> None:
             return
         scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            _turn_away("auth.missing", "Send the key of the service as `Authorization: Bearer KEY`.")
+            _turn_away(
+                "auth.missing", "Send the key of the service as `Authorization: Bearer KEY`."
+            )
         # Bytes, since compare_digest refuses text outside ASCII, and a header may hold any.
         if not hmac.compare_digest(presented.strip().encode("utf-8", "surrogatepass"), expected):
-            _turn_away("auth.wrong", "The key is not that of this service.", ', error="invalid_token"')
+            _turn_away(
+                "auth.wrong", "The key is not that of this service.", ', error="invalid_token"'
+            )
 
     app.before_request(check)
 

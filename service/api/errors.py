@@ -67,6 +67,11 @@ class FlowkitApi(Api):
         for kind in STATUSES:
             self._app.register_error_handler(kind, self._handle_flowkit_error)
 
+    def _register_etag_headers(self) -> None:
+        """Keep what this service does not use out of the document."""
+
+    _register_pagination_header = _register_etag_headers
+
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Answer an error that is one of HTTP: raised here, by Flask, or made of a crash."""
         problems = getattr(error, "problems", None) or [_problem_of(error)]

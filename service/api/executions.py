@@ -40,7 +40,6 @@ class ExecutionQuery(PageQuery):
     until = Moment(data_key="to", metadata={"description": "Created before."})
     include = DelimitedList(
         ma.fields.String(validate=ma.validate.OneOf(PARTS)),
-        load_default=(),
         metadata={"description": "What is shown beside the head."},
     )
 
@@ -51,7 +50,6 @@ class RetryBody(WireSchema):
     node_ids = ma.fields.List(
         ma.fields.String(),
         data_key="nodeIds",
-        load_default=None,
         validate=ma.validate.Length(min=1, error="Name a node, or leave nodeIds out for all."),
         metadata={"description": "Nodes that have failed; all of them when absent."},
     )
@@ -62,7 +60,11 @@ class RetryBody(WireSchema):
 @blp.response(200, page_of(ExecutionItemSchema))
 def list_executions(query: dict[str, Any]) -> dict[str, Any]:
     """List executions, newest first."""
-    limit, cursor, include = query.pop("limit"), query.pop("cursor"), set(query.pop("include"))
+    limit, cursor, include = (
+        query.pop("limit"),
+        query.pop("cursor", None),
+        set(query.pop("include", ())),
+    )
     found = installation().store.list_executions(
         ExecutionFilter(**query),
         after=cursor,
@@ -79,6 +81,7 @@ def list_executions(query: dict[str, Any]) -> dict[str, Any]:
 
 @blp.route("/<execution_id>")
 @blp.response(200, ExecutionSchema)
+@blp.alt_response(404, "NOT_FOUND")
 def get_execution(execution_id: str) -> Execution:
     """Return one execution with its context, branches and node runs."""
     return installation().store.get_execution(execution_id)
@@ -87,6 +90,8 @@ def get_execution(execution_id: str) -> Execution:
 @blp.route("/<execution_id>/retry", methods=["POST"])
 @blp.arguments(RetryBody, required=False)
 @blp.response(200, ExecutionSchema)
+@blp.alt_response(404, "NOT_FOUND")
+@blp.alt_response(409, "CONFLICT")
 def retry(body: dict[str, Any], execution_id: str) -> Execution:
     """Run failed nodes again.
 
@@ -95,7 +100,7 @@ def retry(body: dict[str, Any], execution_id: str) -> Execution:
     retried then. Of two retries at once one wins and the other gets 409.
     """
     here = installation()
-    node_ids = body["node_ids"]
+    node_ids = body.get("node_ids")
     changed = change(here, execution_id, lambda e: engine.retry(e, node_ids, now=here.clock.now()))
     here.ring()
     return changed
@@ -103,6 +108,8 @@ def retry(body: dict[str, Any], execution_id: str) -> Execution:
 
 @blp.route("/<execution_id>/cancel", methods=["POST"])
 @blp.response(200, ExecutionSchema)
+@blp.alt_response(404, "NOT_FOUND")
+@blp.alt_response(409, "CONFLICT")
 def cancel(execution_id: str) -> Execution:
     """Cancel an execution that is running or delayed; 409 when it has ended."""
     here = installation()

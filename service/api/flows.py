@@ -16,7 +16,15 @@ from service.api.body import Blueprint, read_json
 from service.api.installation import Installation, installation
 from service.api.paging import PageQuery, page
 from service.api.publishing import Saved
-from service.schemas import FlowSchema, ProblemsSchema, SavedFlowSchema, WireSchema, page_of
+from service.schemas import (
+    FlowInputSchema,
+    FlowPatchSchema,
+    FlowSchema,
+    ProblemsSchema,
+    SavedFlowSchema,
+    WireSchema,
+    page_of,
+)
 
 ATTEMPTS = 10
 """How often a change is made anew when the flow changes at the same time."""
@@ -24,16 +32,17 @@ CANCELLED_AT_ONCE = 100
 
 blp = Blueprint("Flows", __name__, url_prefix="/api/flows", description="What is to happen.")
 
-DOCUMENT = {"required": True, "content": {"application/json": {"schema": FlowSchema}}}
+
+def _body(schema: type[ma.Schema]) -> dict[str, Any]:
+    """Describe a body that the view reads itself: the rules for flows are not marshmallow's."""
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 class FlowQuery(PageQuery):
     """Which flows a list holds."""
 
-    trigger_type = ma.fields.String(data_key="triggerType", load_default=None)
-    is_active = ma.fields.Boolean(
-        data_key="isActive", load_default=None, truthy={"true"}, falsy={"false"}
-    )
+    trigger_type = ma.fields.String(data_key="triggerType")
+    is_active = ma.fields.Boolean(data_key="isActive", truthy={"true"}, falsy={"false"})
 
 
 class DeleteQuery(WireSchema):
@@ -52,14 +61,16 @@ class DeleteQuery(WireSchema):
 @blp.response(200, page_of(FlowSchema))
 def list_flows(query: dict[str, Any]) -> dict[str, Any]:
     """List flows, newest first."""
-    limit, cursor = query.pop("limit"), query.pop("cursor")
+    limit, cursor = query.pop("limit"), query.pop("cursor", None)
     found = installation().store.list_flows(**query, after=cursor, limit=limit + 1)
     return page(found, limit, Flow.to_dict)
 
 
 @blp.route("", methods=["POST"])
-@blp.doc(requestBody=DOCUMENT)
+@blp.doc(requestBody=_body(FlowInputSchema))
 @blp.response(201, SavedFlowSchema)
+@blp.alt_response(409, "CONFLICT")
+@blp.alt_response(422, "UNPROCESSABLE_ENTITY")
 def create_flow() -> dict[str, Any]:
     """Store a new flow.
 
@@ -78,14 +89,18 @@ def create_flow() -> dict[str, Any]:
 
 @blp.route("/<flow_id>")
 @blp.response(200, FlowSchema)
+@blp.alt_response(404, "NOT_FOUND")
 def get_flow(flow_id: str) -> dict[str, Any]:
     """Return a flow as it was saved last."""
     return installation().store.get_flow(flow_id).flow.to_dict()
 
 
 @blp.route("/<flow_id>", methods=["PUT"])
-@blp.doc(requestBody=DOCUMENT)
+@blp.doc(requestBody=_body(FlowInputSchema))
 @blp.response(200, SavedFlowSchema)
+@blp.alt_response(404, "NOT_FOUND")
+@blp.alt_response(409, "CONFLICT")
+@blp.alt_response(422, "UNPROCESSABLE_ENTITY")
 def replace_flow(flow_id: str) -> dict[str, Any]:
     """Replace a flow.
 
@@ -98,8 +113,11 @@ def replace_flow(flow_id: str) -> dict[str, Any]:
 
 
 @blp.route("/<flow_id>", methods=["PATCH"])
-@blp.doc(requestBody=DOCUMENT)
+@blp.doc(requestBody=_body(FlowPatchSchema))
 @blp.response(200, SavedFlowSchema)
+@blp.alt_response(404, "NOT_FOUND")
+@blp.alt_response(409, "CONFLICT")
+@blp.alt_response(422, "UNPROCESSABLE_ENTITY")
 def change_flow(flow_id: str) -> dict[str, Any]:
     """Change some of `name`, `triggerType`, `isActive`, `nodes`, `edges` and `settings`.
 
@@ -114,6 +132,8 @@ def change_flow(flow_id: str) -> dict[str, Any]:
 @blp.route("/<flow_id>", methods=["DELETE"])
 @blp.arguments(DeleteQuery, location="query")
 @blp.response(204)
+@blp.alt_response(404, "NOT_FOUND")
+@blp.alt_response(409, "CONFLICT")
 def delete_flow(query: dict[str, Any], flow_id: str) -> None:
     """Delete a flow; 409 while executions of it are under way, unless they are to be cancelled.
 
@@ -136,6 +156,7 @@ def delete_flow(query: dict[str, Any], flow_id: str) -> None:
 
 @blp.route("/<flow_id>/validate", methods=["POST"])
 @blp.response(200, ProblemsSchema)
+@blp.alt_response(404, "NOT_FOUND")
 def validate_flow(flow_id: str) -> dict[str, Any]:
     """Return what is wrong with a stored flow, errors and warnings."""
     return {"problems": installation().store.get_flow(flow_id).flow.validate()}

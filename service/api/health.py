@@ -24,6 +24,7 @@ class HealthSchema(WireSchema):
 
 
 @blp.route("/healthz")
+@blp.doc(security=[])
 @blp.response(200, HealthSchema)
 def healthz() -> dict[str, str]:
     """Tell that the process lives."""
@@ -31,6 +32,7 @@ def healthz() -> dict[str, str]:
 
 
 @blp.route("/readyz")
+@blp.doc(security=[])
 @blp.response(200, HealthSchema)
 @blp.alt_response(503, "SERVICE_UNAVAILABLE")
 def readyz() -> dict[str, str]:

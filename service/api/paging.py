@@ -64,11 +64,7 @@ class PageQuery(WireSchema):
         validate=ma.validate.Range(1, LIMIT_MOST),
         metadata={"description": "Most items in the answer."},
     )
-    cursor = CursorField(
-        data_key="cursor",
-        load_default=None,
-        metadata={"description": "`nextCursor` of the page before."},
-    )
+    cursor = CursorField(metadata={"description": "`nextCursor` of the page before."})
 
 
 def page(

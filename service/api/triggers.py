@@ -57,7 +57,7 @@ blp = Blueprint(
             "in": "query",
             "description": "Answer with 200 once every execution has left `running`, or after "
             "10 s. Not with more than FLOWKIT_TRIGGER_SYNC_LIMIT flows.",
-            "schema": {"enum": ["true", "false"], "default": "false"},
+            "schema": {"type": "boolean", "default": False},
         }
     ],
     requestBody={
@@ -69,6 +69,9 @@ blp = Blueprint(
 @blp.alt_response(
     200, schema=schema_for(Triggered), success=True, description="Nothing to start, or waited"
 )
+@blp.alt_response(400, "BAD_REQUEST")
+@blp.alt_response(413, "REQUEST_ENTITY_TOO_LARGE")
+@blp.alt_response(415, "UNSUPPORTED_MEDIA_TYPE")
 def trigger(trigger_type: str) -> tuple[Triggered, int]:
     """Start every active flow of a trigger type.
 

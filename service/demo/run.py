@@ -72,7 +72,16 @@ def run(*, contacts: int, keep: bool, data_dir: Path | None) -> int:
     ).prepared()
     supervisor = Supervisor(
         [
-            ["simulator", "--child", "--host", HOST, "--port", str(whatsapp_port), "--token", TOKEN],
+            [
+                "simulator",
+                "--child",
+                "--host",
+                HOST,
+                "--port",
+                str(whatsapp_port),
+                "--token",
+                TOKEN,
+            ],
             ["api", "--child", "--host", HOST, "--port", str(port)],
             ["worker", "--child"],
         ],
@@ -92,11 +101,17 @@ def run(*, contacts: int, keep: bool, data_dir: Path | None) -> int:
                 console.print(f"[red]The demonstration failed: {failure}[/red]")
                 return 1
             console.print(f"\nThe history lies in [bold]{settings.data_dir}[/bold]; look again:")
-            console.print(f"  flowkit up --data {shlex.quote(str(settings.data_dir))}", soft_wrap=True)
+            console.print(
+                f"  flowkit up --data {shlex.quote(str(settings.data_dir))}", soft_wrap=True
+            )
             if keep:
-                console.print(f"\nThe service is at [bold]{url}[/bold] (documentation: {url}/api/docs)")
+                console.print(
+                    f"\nThe service is at [bold]{url}[/bold] (documentation: {url}/api/docs)"
+                )
                 console.print(f"key: {settings.api_key}", soft_wrap=True)
-                console.print(f"WhatsApp simulator: {settings.whatsapp_base_url}/_simulator/messages")
+                console.print(
+                    f"WhatsApp simulator: {settings.whatsapp_base_url}/_simulator/messages"
+                )
                 console.print("Ctrl-C ends it.")
                 _until_interrupted()
         return 0
@@ -130,7 +145,9 @@ def _demonstrate(console: Console, client: Client, whatsapp: httpx.Client, conta
             for _ in pool.map(lambda body: client.trigger("cart_abandoned", body), bodies):
                 progress.advance(posting)
         running = progress.add_task("executions ended ", total=contacts)
-        executions = _settled(client, flow, contacts, lambda n: progress.update(running, completed=n))
+        executions = _settled(
+            client, flow, contacts, lambda n: progress.update(running, completed=n)
+        )
     _show(console, client, flow, executions, "After the first run")
     _expect(executions, completed=contacts - len(rejected), failed=len(rejected))
 
@@ -207,7 +224,9 @@ def _show_messages(console: Console, messages: list[dict[str, Any]], contacts: i
     rows = ((kind, status, number) for (kind, status), number in sorted(kinds.items()))
     _print(console, "Messages that the simulator received", ("type", "status", "messages"), rows)
     for message in accepted[:3]:
-        console.print(f"  to {message['to']}: {json.dumps(message['body'], ensure_ascii=False)}"[:160])
+        console.print(
+            f"  to {message['to']}: {json.dumps(message['body'], ensure_ascii=False)}"[:160]
+        )
     per_contact = Counter(message["to"] for message in accepted)
     if len(per_contact) != contacts or set(per_contact.values()) != {4}:
         raise DemoFailed("each contact should have got four messages, each once")

@@ -1,0 +1,1 @@
+"""Stores: `base` is the contract, `open` chooses, the others are dialects."""

@@ -253,7 +253,7 @@ class SqliteStore:
     ) -> list[Claim]:
         if lease_ms <= 0:
             raise ValueError("a lease must be longer than 0 ms")
-        asked = {
+        asked: dict[str, Any] = {
             "now": to_ms(now),
             "lease": lease_ms,
             "limit": limit,
@@ -313,6 +313,7 @@ class SqliteStore:
         )
 
     def next_due(self, *, now: datetime) -> datetime | None:
+        due: int | None
         (due,) = self._file.reader().execute(
             "SELECT min(at) FROM ("
             "SELECT min(claim_at, :now) AS at FROM branches WHERE status='ready' "

@@ -43,6 +43,7 @@ WHERE id=?
 
 
 def apply(c: sqlite3.Connection, patch: Patch, now: int, lease: int) -> Answer:
+    """Apply a patch if its guards hold; see `Store.commit`."""
     execution_id = patch.execution_id
     head = c.execute(
         "SELECT status, revision, open, waiting, failed, ended_at FROM executions WHERE id=?",
@@ -156,6 +157,7 @@ def wake(c: sqlite3.Connection, execution_id: str, number: int) -> None:
 
 
 def earliest(c: sqlite3.Connection, execution_id: str) -> int | None:
+    """Return when the first of an execution's waiting branches is due."""
     (resume_at,) = c.execute(
         "SELECT min(resume_at) FROM branches WHERE execution_id=? AND status='waiting'",
         (execution_id,),

@@ -113,14 +113,17 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 
 def marks(number: int) -> str:
+    """Return so many question marks, for the values of a statement."""
     return ",".join("?" * number)
 
 
 def text(value: Any) -> str | None:
+    """Return JSON text, or None for None."""
     return None if value is None else canonical(value)
 
 
 def head_values(e: Execution) -> tuple[Any, ...]:
+    """Return an execution's head as the columns of `HEAD`."""
     return (
         e.id,
         e.flow_id,
@@ -140,6 +143,7 @@ def head_values(e: Execution) -> tuple[Any, ...]:
 
 
 def read_head(row: Sequence[Any]) -> Execution:
+    """Return the head of a row of `HEAD`."""
     return Execution(
         id=row[0],
         flow_id=row[1],
@@ -182,6 +186,7 @@ def fill(c: sqlite3.Connection, executions: list[Execution], include: Iterable[s
 
 
 def branch_values(b: Branch) -> tuple[Any, ...]:
+    """Return a branch as the columns of `BRANCH`."""
     return (
         b.branch_id,
         b.status,
@@ -199,11 +204,13 @@ def branch_values(b: Branch) -> tuple[Any, ...]:
 def new_branch_values(
     execution_id: str, b: Branch, *, owner: str | None, now: int, lease: int
 ) -> tuple[Any, ...]:
+    """Return a whole new row of the table of branches."""
     held = owner if b.status == "running" else None
     return (execution_id, *branch_values(b), held, claim_at(b, now, lease))
 
 
 def claim_at(b: Branch, now: int, lease: int) -> int | None:
+    """Return from when a branch in its status can be claimed; None if never."""
     if b.status == "ready":
         return now
     if b.status == "waiting":
@@ -212,6 +219,7 @@ def claim_at(b: Branch, now: int, lease: int) -> int | None:
 
 
 def read_branch(row: Sequence[Any]) -> Branch:
+    """Return the branch of a row of `BRANCH`."""
     return Branch(
         branch_id=row[0],
         status=row[1],
@@ -227,6 +235,7 @@ def read_branch(row: Sequence[Any]) -> Branch:
 
 
 def run_values(run: NodeRun) -> tuple[Any, ...]:
+    """Return a run as the columns of `RUN`."""
     return (
         run.node_id,
         run.visit,
@@ -245,6 +254,7 @@ def run_values(run: NodeRun) -> tuple[Any, ...]:
 
 
 def read_run(execution_id: str, row: Sequence[Any]) -> NodeRun:
+    """Return the run of a row of `RUN`."""
     arrivals = tuple(json.loads(row[12]))
     return NodeRun(
         node_id=row[0],

@@ -1,0 +1,1 @@
+"""Workers: `runner` does the work, `queue` is the doorbell, `process` wires them together."""

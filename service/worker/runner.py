@@ -16,7 +16,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -24,7 +24,7 @@ from functools import lru_cache
 from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
-from flowkit.execution import Answer, BranchRef, Claim
+from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, idempotency_key
 from flowkit.nodetype import Outcome
 from service import faults
 from service.store.base import Store
@@ -38,6 +38,7 @@ CLOCK_STEP_SECONDS = 5.0
 """From here on a change of wall clock against monotonic clock counts as a jump."""
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 LEAST_SLEEP_SECONDS = 0.02
+EVIDENCE_TRIES = 5
 
 
 @dataclass(slots=True)
@@ -46,6 +47,24 @@ class Held:
 
     claim: Claim
     events: list[Event] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """An outcome that came when its branch was no longer the runner's."""
+
+    execution_id: str
+    key: str
+    attempt: int
+    event: Ended
+
+
+def refs_of(held: Held) -> list[BranchRef]:
+    """Return the proof of what is held."""
+    return [
+        BranchRef(held.claim.head.id, branch.branch_id, branch.epoch)
+        for branch in held.claim.branches.values()
+    ]
 
 
 class Runner:
@@ -95,8 +114,9 @@ class Runner:
         self._batch = batch
         self._concurrency = concurrency
         self._ring = ring
-        self._inbox: queue.SimpleQueue[tuple[BranchRef, Event] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[BranchRef, Ended] | None] = queue.SimpleQueue()
         self._held: dict[str, Held] = {}
+        self._late: list[Late] = []
         self._in_flight: dict[BranchRef, Performance] = {}
         self._flow = lru_cache(maxsize=256)(store.get_version)
         self._stopping = threading.Event()
@@ -121,30 +141,49 @@ class Runner:
 
     def run(self) -> None:
         """Work until stopped. Errors of the store are logged and outlived."""
-        pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="effect")
-        try:
-            while not (self._stopping.is_set() and not self._held):
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="effect") as pool:
+            while not (self._stopping.is_set() and not self._held and not self._late):
                 try:
                     self._collect(self._patience())
                     self.step(pool)
                 except Exception:
                     log.exception("the worker could not go on; trying again")
                     time.sleep(PAUSE_AFTER_ERROR_SECONDS)
-        finally:
-            pool.shutdown(wait=True)
 
     def step(self, pool: ThreadPoolExecutor) -> None:
         """Do once what is to be done: renew, claim, advance and commit."""
         self._watch_clock()
         if time.monotonic() - self._renewed >= self._lease / 3:
             self._renew()
+        self._offer_late()
         self._claim()
-        while any(held.events for held in self._held.values()):
-            self._turn(pool)
+        while news := self._news():
+            try:
+                self._turn(news, pool)
+            except Exception:
+                if len(news) == 1:
+                    raise
+                log.exception("%d executions could not go on together; one by one", len(news))
+                self._one_by_one(news, pool)
+
+    def _one_by_one(self, news: list[Held], pool: ThreadPoolExecutor) -> None:
+        """Let no execution hold up the others by what is wrong with it."""
+        failures = []
+        for held in news:
+            try:
+                self._turn([held], pool)
+            except Exception as error:
+                log.exception("execution %s could not go on", held.claim.head.id)
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("executions could not go on", failures)
+
+    def _news(self) -> list[Held]:
+        return [held for held in self._held.values() if held.events]
 
     def _patience(self) -> float:
         """Return for how long there is nothing to do unless someone wakes us."""
-        if self._more or any(held.events for held in self._held.values()):
+        if self._more or self._news():
             return 0.0
         until_renewal = self._renewed + self._lease / 3 - time.monotonic()
         sleep = min(self._sweep, until_renewal)
@@ -152,8 +191,9 @@ class Runner:
             now = self._clock.now()
             due = self._store.next_due(now=now)
             if due is not None:
-                self._more = due <= now
-                sleep = min(sleep, (due - now).total_seconds())
+                until_due = (due - now).total_seconds()
+                self._more = until_due <= sleep
+                sleep = min(sleep, until_due)
         return max(sleep, LEAST_SLEEP_SECONDS)
 
     def _collect(self, timeout: float) -> None:
@@ -164,27 +204,25 @@ class Runner:
                 if item is None:
                     self._more = True
                 else:
-                    ref, event = item
-                    self._in_flight.pop(ref, None)
-                    held = self._held.get(ref.execution_id)
-                    known = held and held.claim.branches.get(ref.branch_id)
-                    if held is not None and known and known.epoch == ref.epoch:
-                        held.events.append(event)
+                    self._receive(*item)
                 item = self._inbox.get_nowait()
         except queue.Empty:
             pass
 
+    def _receive(self, ref: BranchRef, event: Ended) -> None:
+        """Take in the outcome of an effect: as news if the branch is still ours."""
+        performance = self._in_flight.pop(ref)
+        held = self._held.get(ref.execution_id)
+        branch = held and held.claim.branches.get(ref.branch_id)
+        if held and branch and branch.epoch == ref.epoch:
+            held.events.append(event)
+        else:
+            self._late.append(Late(ref.execution_id, performance.key, performance.attempt, event))
+
     # ----------------------------------------------------------------- leases
 
-    def _refs(self) -> list[BranchRef]:
-        return [
-            BranchRef(execution_id, branch.branch_id, branch.epoch)
-            for execution_id, held in self._held.items()
-            for branch in held.claim.branches.values()
-        ]
-
     def _renew(self) -> None:
-        refs = self._refs()
+        refs = [ref for held in self._held.values() for ref in refs_of(held)]
         started = time.monotonic()
         if refs:
             self._store.renew(refs, now=self._clock.now(), lease_ms=self._lease_ms)
@@ -244,12 +282,12 @@ class Runner:
 
     # ----------------------------------------------------------------- advancing
 
-    def _turn(self, pool: ThreadPoolExecutor) -> None:
-        """Advance all that has news, and commit it in one go."""
+    def _turn(self, news: list[Held], pool: ThreadPoolExecutor) -> None:
+        """Advance what has news, and commit it in one go."""
         now = self._clock.now()
-        room = self._free()
+        room = 0 if self._stopping.is_set() else self._free()
         turns: list[tuple[Held, Turn]] = []
-        for held in [held for held in self._held.values() if held.events]:
+        for held in news:
             flow = self._flow(held.claim.head.flow_id, held.claim.head.flow_version)
             turn = engine.advance(
                 flow, held.claim, held.events, now=now, limits=replace(self._limits, effects=room)
@@ -281,51 +319,63 @@ class Runner:
         elif answer.outcome == "lost":
             held.claim = engine.with_runs(held.claim, answer.runs)
         elif answer.outcome == "fenced":
-            self._offer(held, answer.fenced)
-            held.claim = engine.without(held.claim, answer.fenced)
-            held.events = [e for e in held.events if e.branch_id not in answer.fenced]
+            self._give_up(held, answer.fenced)
+        elif answer.outcome == "cancelled":
+            self._give_up(held, list(held.claim.branches))
         else:
-            # Cancelled, or changed by someone else: what we learned is offered, the rest is read
-            # anew by whoever claims it next.
-            self._offer(held, [event.branch_id for event in held.events])
-            if answer.outcome == "conflict":
-                self._store.release(list(self._refs_of(held)), now=self._clock.now())
-            held.claim, held.events = engine.without(held.claim, list(held.claim.branches)), []
+            # Someone settled a run by evidence: whoever claims the branches next reads it anew.
+            stale = [event.branch_id for event in held.events]
+            refs = [ref for ref in refs_of(held) if ref.branch_id in stale]
+            self._give_up(held, stale)
+            self._offer_late()
+            self._store.release(refs, now=self._clock.now())
         if not held.claim.branches:
             self._held.pop(execution_id, None)
 
-    @staticmethod
-    def _refs_of(held: Held) -> Iterator[BranchRef]:
-        for branch in held.claim.branches.values():
-            yield BranchRef(held.claim.head.id, branch.branch_id, branch.epoch)
-
-    def _offer(self, held: Held, branch_ids: list[str]) -> None:
-        """Offer outcomes that may no longer lead on as evidence of what happened."""
-        head = held.claim.head
+    def _give_up(self, held: Held, branch_ids: list[str]) -> None:
+        """Let go of branches that are not ours; what their effects came to is still evidence."""
         for event in held.events:
-            if not isinstance(event, Ended) or event.branch_id not in branch_ids:
-                continue
-            node_id = held.claim.branches[event.branch_id].current_node_id
-            recorded = {
-                run.node_id: run for run in self._store.get_execution(head.id).executed_nodes
-            }
-            mine = next(r for r in held.claim.runs.values() if r.node_id == node_id)
+            if isinstance(event, Ended) and event.branch_id in branch_ids:
+                node_id = held.claim.branches[event.branch_id].current_node_id
+                run = held.claim.runs[idempotency_key(held.claim.head.id, node_id)]
+                self._late.append(
+                    Late(held.claim.head.id, run.idempotency_key, run.retry_count, event)
+                )
+        held.claim = engine.without(held.claim, branch_ids)
+        held.events = [event for event in held.events if event.branch_id not in branch_ids]
+
+    def _offer_late(self) -> None:
+        while self._late:
+            self._offer(self._late[-1])
+            self._late.pop()
+
+    def _offer(self, late: Late) -> None:
+        """Offer an outcome that may no longer lead on as evidence of what happened."""
+        for _ in range(EVIDENCE_TRIES):
+            execution = self._store.get_execution(late.execution_id)
+            run = next(r for r in execution.executed_nodes if r.idempotency_key == late.key)
             patch = engine.evidence(
-                head.id, recorded[node_id], mine.retry_count, event.outcome, event.at
+                late.execution_id, run, late.attempt, late.event.outcome, late.event.at
             )
-            if patch is not None:
-                self._store.commit([patch], now=self._clock.now())
+            if patch is None:
+                return
+            (answer,) = self._store.commit([patch], now=self._clock.now())
+            if answer.outcome == "ok":
+                return
 
     # ------------------------------------------------------------------- effects
 
     def _effect(self, ref: BranchRef, performance: Performance) -> None:
-        """Perform one effect; runs on a thread of the pool."""
-        faults.hit("before_effect")
-        if time.monotonic() - self._renewed < self._lease or self._still_held(ref):
-            outcome = self._perform(performance)
-        else:
-            outcome = NOT_PERFORMED
-        faults.hit("after_effect")
+        """Perform one effect; runs on a thread of the pool, and always reports."""
+        outcome = NOT_PERFORMED
+        try:
+            if time.monotonic() - self._renewed < self._lease or self._still_held(ref):
+                faults.hit("before_effect")
+                outcome = PERFORMANCE_BROKE
+                outcome = self._perform(performance)
+                faults.hit("after_effect")
+        except Exception:
+            log.exception("the effect under %s broke off", performance.key)
         self._inbox.put((ref, Ended(ref.branch_id, outcome, self._clock.now())))
 
     def _still_held(self, ref: BranchRef) -> bool:
@@ -334,10 +384,18 @@ class Runner:
 
 
 NOT_PERFORMED = Outcome(
-    status="failed",
+    "failed",
     error={
         "code": "lease_lost",
-        "message": "the worker slept past its lease and left the effect to the next owner",
+        "message": "the worker slept past its lease and did not perform the effect; retry it",
         "transient": True,
+    },
+)
+PERFORMANCE_BROKE = Outcome(
+    "unknown",
+    error={
+        "code": OUTCOME_UNKNOWN,
+        "message": "the channel broke off; the worker's log says why",
+        "transient": False,
     },
 )

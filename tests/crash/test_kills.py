@@ -65,9 +65,7 @@ def here(tmp_path: Path) -> Iterator[Installation]:
 
 
 def payloads(number: int) -> list[Any]:
-    return [
-        {"contact": {"id": f"c{i}", "phone": f"+55119000{i:05}"}} for i in range(number)
-    ]
+    return [{"contact": {"id": f"c{i}", "phone": f"+55119000{i:05}"}} for i in range(number)]
 
 
 def ledger(simulator: str) -> Counter[str]:
@@ -201,9 +199,7 @@ def test_a_worker_that_slept_past_its_lease_is_fenced(here: Installation) -> Non
     httpx.post(f"{simulator}/_simulator/rules", json=slow).raise_for_status()
     accepted = here.trigger(payloads(5))
     sleeper = here.start("worker")
-    until(
-        lambda: here.rows("SELECT 1 FROM node_runs WHERE node_id='first' AND status='running'")
-    )
+    until(lambda: here.rows("SELECT 1 FROM node_runs WHERE node_id='first' AND status='running'"))
     os.killpg(sleeper.pid, signal.SIGSTOP)
     here.start("worker")
     until(
@@ -218,7 +214,9 @@ def test_a_worker_that_slept_past_its_lease_is_fenced(here: Installation) -> Non
     )
     assert max(ledger(simulator).values()) == 1
     # A retry goes on behind the messages that are known to be sent, and sends none again.
-    until(lambda: not here.rows("SELECT 1 FROM node_runs WHERE node_id='first' AND status='failed'"))
+    until(
+        lambda: not here.rows("SELECT 1 FROM node_runs WHERE node_id='first' AND status='failed'")
+    )
     for execution_id in accepted:
         answer = here.client.post(f"/api/executions/{execution_id}/retry", json={})
         assert answer.status_code == 200, answer.text

@@ -1,0 +1,136 @@
+"""Flows, payloads and executions for tests: some fixed, some drawn by Hypothesis.
+
+May import the core of `flowkit` and Hypothesis.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from flowkit import engine
+from flowkit.execution import Execution
+from flowkit.flow import Flow
+from flowkit.nodetype import Outcome
+
+EPOCH = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+"""The moment at which tests begin."""
+
+
+SIMPLE = Flow.from_dict(
+    {
+        "id": "flow",
+        "name": "Simple",
+        "triggerType": "test",
+        "isActive": True,
+        "version": 1,
+        "nodes": [
+            {"id": "start", "type": "TRIGGER", "config": {}},
+            {"id": "hello", "type": "SEND_MESSAGE", "config": {"kind": "text", "text": "Hello"}},
+            {"id": "end", "type": "END", "config": {}},
+        ],
+        "edges": [
+            {"id": "e0", "source": "start", "target": "hello"},
+            {"id": "e1", "source": "hello", "target": "end"},
+        ],
+        "createdAt": "2026-01-05T09:00:00.000Z",
+        "updatedAt": "2026-01-05T09:00:00.000Z",
+    }
+)
+
+
+def started(number: int, *, flow: Flow = SIMPLE, now: datetime = EPOCH) -> list[Execution]:
+    """Return `number` fresh executions of a flow, a millisecond apart."""
+    payload = {"contact": {"id": "c1", "phone": "+5511999990000"}, "coin": True}
+    executions = [
+        engine.start(flow, payload, execution_id=f"x{i:06}", now=now + timedelta(milliseconds=i))
+        for i in range(number)
+    ]
+    return [execution for execution in executions if execution is not None]
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> Flow:
+    """Draw small valid flows: messages, delays, conditions, forks and convergence, all to END."""
+    nodes: list[dict[str, Any]] = [{"id": "start", "type": "TRIGGER", "config": {}}]
+    edges: list[dict[str, Any]] = []
+    shared = draw(st.booleans())
+
+    def node(type_: str, config: dict[str, Any]) -> str:
+        nodes.append({"id": f"n{len(nodes)}", "type": type_, "config": config})
+        return str(nodes[-1]["id"])
+
+    def edge(source: str, handle: str | None, target: str) -> None:
+        edges.append(
+            {"id": f"e{len(edges)}", "source": source, "target": target, "sourceHandle": handle}
+        )
+
+    def grow(source: str, handle: str | None, depth: int) -> None:
+        kind = draw(st.sampled_from(STEPS if depth else ("END",)))
+        if kind == "END":
+            edge(source, handle, "meet" if shared and source != "start" else "end")
+        elif kind == "FORK":
+            for _ in range(draw(st.integers(2, 3))):
+                grow(source, handle, depth - 1)
+        elif kind == "CONDITION":
+            test = {"==": [{"var": "trigger.coin"}, draw(st.booleans())]}
+            here = node("CONDITION", {"expression": test})
+            edge(source, handle, here)
+            grow(here, "true", depth - 1)
+            grow(here, "false", depth - 1)
+        else:
+            here = node(kind, dict(draw(st.sampled_from(CONFIGS[kind]))))
+            edge(source, handle, here)
+            grow(here, None, depth - 1)
+
+    grow("start", None, 3)
+    if any(e["target"] == "meet" for e in edges):
+        nodes.append({"id": "meet", "type": "SEND_MESSAGE", "config": CONFIGS["SEND_MESSAGE"][0]})
+        edge("meet", None, "end")
+    nodes.append({"id": "end", "type": "END", "config": {}})
+    # Two edges of one handle into one node say nothing that one does not.
+    distinct = {(e["source"], e["sourceHandle"], e["target"]): e for e in edges}
+    return Flow.from_dict(
+        {
+            "id": "flow",
+            "name": "drawn",
+            "triggerType": "test",
+            "isActive": True,
+            "version": 1,
+            "nodes": nodes,
+            "edges": list(distinct.values()),
+        }
+    )
+
+
+STEPS = ("END", "FORK", "CONDITION", "SEND_MESSAGE", "SEND_MESSAGE", "DELAY")
+CONFIGS: dict[str, list[dict[str, Any]]] = {
+    "SEND_MESSAGE": [
+        {"kind": "text", "text": "Hello"},
+        {"kind": "text", "text": "Hello", "onUnknown": "resend"},
+        {"kind": "text", "text": "{{ vars.nothing }}"},
+    ],
+    "DELAY": [{"amount": 5, "unit": "seconds"}, {"amount": 1, "unit": "days"}],
+}
+
+PAYLOADS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    dict[str, st.SearchStrategy[Any]](
+        contact=st.just({"id": "c1", "phone": "+5511999990000"}), coin=st.booleans()
+    ),
+    optional={
+        "free": st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+            st.one_of(st.none(), st.integers(), st.text(max_size=8), st.just({}), st.just([])),
+            max_size=3,
+        )
+    },
+)
+OUTCOMES = st.sampled_from(
+    [
+        Outcome("completed", result={"messageId": "wamid.1"}),
+        Outcome("failed", error={"code": "whatsapp_131026", "message": "no", "transient": False}),
+        Outcome("unknown", error={"code": "outcome_unknown", "message": "?", "transient": False}),
+    ]
+)

@@ -1,0 +1,58 @@
+"""Rules about what a flow and each of its nodes say. Imports `subject`, `flow`, `build`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from flowkit.build import NODE_ID_RULE, is_node_id
+from flowkit.flow import check_name, check_trigger_type
+from flowkit.problems import Problem, pointer
+from flowkit.validate.subject import Subject
+
+
+def named(subject: Subject) -> Iterator[Problem]:
+    """Require a name and a trigger type."""
+    yield from check_name(subject.flow.name)
+    yield from check_trigger_type(subject.flow.trigger_type)
+
+
+def node_ids(subject: Subject) -> Iterator[Problem]:
+    """Require well-formed ids of nodes, each used once."""
+    for index, node in enumerate(subject.flow.nodes):
+        path = pointer("nodes", index, "id")
+        if not is_node_id(node.id):
+            yield Problem("node.id", path, f"{node.id!r} is no node id: {NODE_ID_RULE}")
+        if subject.index_of[node.id] != index:
+            message = f"There is another node {node.id!r}; ids are unique in a flow."
+            yield Problem("node.duplicate_id", path, message)
+
+
+def positions(subject: Subject) -> Iterator[Problem]:
+    """Require numbers where a node has a position."""
+    for index, node in enumerate(subject.flow.nodes):
+        for axis in ("x", "y") if node.position is not None else ():
+            value = node.position.get(axis) if node.position else None
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not math.isfinite(value or 0):
+                path = pointer("nodes", index, "position", axis)
+                message = f"A position has a number as {axis}."
+                yield Problem("node.position", path, message)
+
+
+def categories(subject: Subject) -> Iterator[Problem]:
+    """Warn where a document's category is not its type's and was therefore replaced."""
+    for index, node in enumerate(subject.flow.nodes):
+        if node.given_category not in (None, node.category):
+            yield Problem(
+                "node.category",
+                pointer("nodes", index, "category"),
+                f"The category follows from the type: {node.type} is {node.category}. "
+                "What was given is replaced.",
+                "warning",
+            )
+
+
+def configs(subject: Subject) -> Iterator[Problem]:
+    """Require node types that exist, and configs that they accept."""
+    yield from subject.config_problems

@@ -1,0 +1,112 @@
+"""The flow as the rules see it: its nodes by position, their handles, and the edges that hold.
+
+Imports `flow`, `nodetype`, `fields`, `problems`, `errors`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from functools import cached_property
+
+from flowkit.errors import NotFound
+from flowkit.fields import parse
+from flowkit.flow import Flow
+from flowkit.nodetype import Handle, NodeType, node_type
+from flowkit.problems import Problem, pointer
+
+
+class Subject:
+    """One flow under validation. Nodes are named by their index, so that ids may be wrong."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.types: list[type[NodeType] | None] = []
+        self.config_problems: list[Problem] = []
+        self.outputs: list[tuple[Handle, ...] | None] = []
+        for index, node in enumerate(flow.nodes):
+            self._read(index, node.type)
+
+    def _read(self, index: int, name: str) -> None:
+        """Take in one node's type and config; its outputs are None where they cannot be known."""
+        try:
+            cls = node_type(name)
+        except NotFound as error:
+            self.types.append(None)
+            self.outputs.append(None)
+            path = pointer("nodes", index, "type")
+            self.config_problems.append(Problem("node.unknown_type", path, str(error)))
+            return
+        config = self.flow.nodes[index].config
+        made, found = parse(cls, config, pointer("nodes", index, "config"))
+        self.types.append(cls)
+        self.config_problems += found
+        if made is not None:
+            self.outputs.append(made.outputs())
+        else:
+            fixed = cls.outputs is NodeType.outputs
+            self.outputs.append(cls.handles if fixed else None)
+
+    def of_type(self, name: str) -> list[int]:
+        """Return the nodes of a type."""
+        return [i for i, node in enumerate(self.flow.nodes) if node.type == name]
+
+    def show(self, index: int) -> str:
+        """Return a node's id as messages write it."""
+        return repr(self.flow.nodes[index].id)
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """Index of each node by id; the first where an id is used twice."""
+        found: dict[str, int] = {}
+        for index, node in enumerate(self.flow.nodes):
+            found.setdefault(node.id, index)
+        return found
+
+    @cached_property
+    def ways(self) -> list[dict[str | None, list[int]]]:
+        """For each node its targets by handle, in the order of the edges that join two nodes."""
+        ways: list[dict[str | None, list[int]]] = [{} for _ in self.flow.nodes]
+        for edge in self.flow.edges:
+            source, target = self.index_of.get(edge.source), self.index_of.get(edge.target)
+            if source is not None and target is not None:
+                ways[source].setdefault(edge.source_handle, []).append(target)
+        return ways
+
+    @cached_property
+    def after(self) -> list[list[int]]:
+        """The nodes to which each node leads, each once."""
+        return [list(dict.fromkeys(t for ts in way.values() for t in ts)) for way in self.ways]
+
+    @cached_property
+    def before(self) -> list[list[int]]:
+        """The nodes that lead to each node, each once."""
+        before: list[list[int]] = [[] for _ in self.flow.nodes]
+        for source, targets in enumerate(self.after):
+            for target in targets:
+                before[target].append(source)
+        return before
+
+    @cached_property
+    def order(self) -> list[int]:
+        """The nodes that are in no cycle and below none, each after all that lead to it."""
+        waiting = [len(sources) for sources in self.before]
+        order = [node for node, count in enumerate(waiting) if not count]
+        for node in order:  # grows while it is read
+            for target in self.after[node]:
+                waiting[target] -= 1
+                if not waiting[target]:
+                    order.append(target)
+        return order
+
+
+def spread(starts: Iterable[int], leads: list[list[int]]) -> set[int]:
+    """Return what can be reached from `starts`, them included (breadth first)."""
+    seen = set(starts)
+    queue = deque(seen)
+    while queue:
+        for node in leads[queue.popleft()]:
+            if node not in seen:
+                seen.add(node)
+                queue.append(node)
+    return seen
