@@ -37,16 +37,13 @@ def port_option(default: int) -> Any:
     return click.option("--port", type=click.IntRange(1, 65535), default=default, show_default=True)
 
 
-def _settings(data_dir: Path | None) -> Settings:
+def _begin(data_dir: Path | None, *, child: bool = False) -> Settings:
+    """Read the settings, and set up what every process needs."""
     settings = Settings.from_environment()
     if data_dir is not None:
         settings = replace(settings, data_dir=data_dir)
-    return settings.prepared()
-
-
-def _begin(child: bool) -> None:
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     # Every request to a channel is on record in the node runs.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -54,6 +51,7 @@ def _begin(child: bool) -> None:
         from service.supervisor import end_with_parent
 
         end_with_parent()
+    return settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -84,8 +82,7 @@ def up(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     from service.store.open import open_store
     from service.supervisor import Supervisor
 
-    _begin(child=False)
-    settings = _settings(data_dir)
+    settings = _begin(data_dir).prepared()
     must_be_free(host, port)
     open_store(settings).close()
     commands = [["api", "--child", "--host", host, "--port", str(port)]]
@@ -111,8 +108,7 @@ def api(host: str, port: int, data_dir: Path | None, child: bool) -> None:
     from service.server import serve_api
     from service.store.open import open_store
 
-    _begin(child)
-    settings = _settings(data_dir)
+    settings = _begin(data_dir, child=child).prepared()
     open_store(settings).close()
     if not child:
         click.echo(f"API at http://{host}:{port}, key: {settings.api_key}")
@@ -126,8 +122,7 @@ def worker(data_dir: Path | None, child: bool) -> None:
     """Run a worker alone."""
     from service.worker.process import work
 
-    _begin(child)
-    work(_settings(data_dir))
+    work(_begin(data_dir, child=child).prepared())
 
 
 @cli.command()
@@ -139,7 +134,7 @@ def simulator(host: str, port: int, token: str, child: bool) -> None:
     """Run the simulator of the WhatsApp Cloud API alone."""
     from service.server import serve_simulator
 
-    _begin(child)
+    _begin(None, child=child)
     if not child:
         click.echo(f"WhatsApp simulator at http://{host}:{port}, token: {token}")
     serve_simulator(token, host, port)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from granian import Granian
 from granian.constants import Interfaces
+from granian.log import LogLevels
 
 from flowkit.errors import SettingsError
 from service.settings import Settings
@@ -64,7 +65,7 @@ def _serve(target: str, host: str, port: int) -> None:
         workers=1,
         blocking_threads=THREADS,
         websockets=False,
-        log_enabled=False,
+        log_level=LogLevels.error,
     ).serve()
 
 

@@ -62,6 +62,9 @@ class Settings:
     body_limit_bytes: int = _setting(1_048_576, help="largest request body", ge=1_024, le=2**28)
     payload_limit_bytes: int = _setting(262_144, help="largest trigger payload", ge=256, le=2**24)
     result_limit_bytes: int = _setting(16_384, help="largest result of a node", ge=256, le=2**22)
+    log_level: str = _setting(
+        "INFO", help="least severe messages that are logged", pattern="DEBUG|INFO|WARNING|ERROR"
+    )
     whatsapp_base_url: str = _setting(
         "https://graph.facebook.com", help="where the Cloud API is", pattern=URL
     )

@@ -122,7 +122,8 @@ def end_with_parent() -> None:
     """End this process, in good order, when the supervisor that started it is gone."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # unbuffered: a buffer's lock would be held while Python ends
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="parent", daemon=True).start()

@@ -111,7 +111,11 @@ def retry(body: dict[str, Any], execution_id: str) -> Execution:
 @blp.alt_response(404, "NOT_FOUND")
 @blp.alt_response(409, "CONFLICT")
 def cancel(execution_id: str) -> Execution:
-    """Cancel an execution that is running or delayed; 409 when it has ended."""
+    """Cancel an execution.
+
+    Possible while it is running or delayed, and 409 when it has ended. What waits ends at once;
+    the outcome of a message that is on its way is still recorded.
+    """
     here = installation()
     return change(here, execution_id, lambda e: engine.cancel(e, now=here.clock.now()))
 

@@ -33,9 +33,20 @@ CANCELLED_AT_ONCE = 100
 blp = Blueprint("Flows", __name__, url_prefix="/api/flows", description="What is to happen.")
 
 
+EXAMPLE = (
+    Flow("Welcome", trigger="signed_up")
+    .delay(hours=1)
+    .send(text="Welcome, {{ contact.first_name }}!")
+    .end()
+    .to_dict()
+)
+
+
 def _body(schema: type[ma.Schema]) -> dict[str, Any]:
     """Describe a body that the view reads itself: the rules for flows are not marshmallow's."""
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+    example = {"isActive": True} if schema is FlowPatchSchema else EXAMPLE
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"required": True, "content": content}
 
 
 class FlowQuery(PageQuery):
@@ -119,9 +130,10 @@ def replace_flow(flow_id: str) -> dict[str, Any]:
 @blp.alt_response(409, "CONFLICT")
 @blp.alt_response(422, "UNPROCESSABLE_ENTITY")
 def change_flow(flow_id: str) -> dict[str, Any]:
-    """Change some of `name`, `triggerType`, `isActive`, `nodes`, `edges` and `settings`.
+    """Change parts of a flow.
 
-    Each is replaced whole. `{"isActive": true}` activates the flow and publishes it.
+    Each of `name`, `triggerType`, `isActive`, `nodes`, `edges` and `settings` that is given is
+    replaced whole. `{"isActive": true}` activates the flow and publishes it.
     """
     document = read_json()
     publishing.require_same_id(document, flow_id)
@@ -135,9 +147,10 @@ def change_flow(flow_id: str) -> dict[str, Any]:
 @blp.alt_response(404, "NOT_FOUND")
 @blp.alt_response(409, "CONFLICT")
 def delete_flow(query: dict[str, Any], flow_id: str) -> None:
-    """Delete a flow; 409 while executions of it are under way, unless they are to be cancelled.
+    """Delete a flow.
 
-    The history of its executions stays.
+    409 while executions of it are under way, unless they are to be cancelled. Their history
+    stays.
     """
     here = installation()
     if not query["cancel"]:
@@ -158,7 +171,7 @@ def delete_flow(query: dict[str, Any], flow_id: str) -> None:
 @blp.response(200, ProblemsSchema)
 @blp.alt_response(404, "NOT_FOUND")
 def validate_flow(flow_id: str) -> dict[str, Any]:
-    """Return what is wrong with a stored flow, errors and warnings."""
+    """Validate a stored flow: return its errors and warnings."""
     return {"problems": installation().store.get_flow(flow_id).flow.validate()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from flask import request
 
 from flowkit import engine
-from flowkit.errors import Invalid, NotFound
+from flowkit.errors import Conflict, Invalid, NotFound
 from flowkit.execution import Execution, ExecutionStatus, new_id
 from flowkit.problems import Problem
 from service import faults
@@ -21,6 +21,7 @@ from service.schemas import schema_for
 
 WAIT_SECONDS = 10.0
 """How long ``?wait=true`` watches at most."""
+ATTEMPTS = 5
 PAUSE_FIRST_SECONDS = 0.005
 PAUSE_LONGEST_SECONDS = 0.1
 
@@ -82,12 +83,8 @@ def trigger(trigger_type: str) -> tuple[Triggered, int]:
     here = installation()
     wait = _wait_asked()
     payload = _payload(here.settings.payload_limit_bytes)
-    active = here.store.active_versions(trigger_type)
-    executions, problems = _start(here, active, payload)
+    active, executions, problems = _accept(here, trigger_type, payload)
     if executions:
-        faults.hit("before_create")
-        here.store.create(executions)
-        faults.hit("after_create")
         here.ring()
     if not active:
         message = f"No active flow has the trigger type {trigger_type!r}; nothing was started."
@@ -120,6 +117,25 @@ def _payload(limit: int) -> Any:
         message = f"The payload has {size} bytes; FLOWKIT_PAYLOAD_LIMIT_BYTES allows {limit}."
         raise Refused(413, [Problem("trigger.payload_too_large", "", message)])
     return read_json()
+
+
+def _accept(
+    here: Installation, trigger_type: str, payload: Any
+) -> tuple[list[tuple[str, int]], list[Execution], list[Problem]]:
+    """Store what a trigger starts; return the active versions, the executions and the problems."""
+    for _ in range(ATTEMPTS):
+        active = here.store.active_versions(trigger_type)
+        executions, problems = _start(here, active, payload)
+        if not executions:
+            return active, executions, problems
+        faults.hit("before_create")
+        try:
+            here.store.create(executions)
+        except Conflict:
+            continue  # a flow was deleted since the list was read
+        faults.hit("after_create")
+        return active, executions, problems
+    raise Conflict(f"the flows of trigger type {trigger_type} keep changing; try again")
 
 
 def _start(

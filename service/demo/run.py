@@ -69,6 +69,7 @@ def run(*, contacts: int, keep: bool, data_dir: Path | None) -> int:
         whatsapp_base_url=f"http://{HOST}:{whatsapp_port}",
         whatsapp_token=TOKEN,
         whatsapp_phone_number_id="106540352242922",
+        log_level="WARNING",
     ).prepared()
     supervisor = Supervisor(
         [
@@ -159,8 +160,7 @@ def _demonstrate(console: Console, client: Client, whatsapp: httpx.Client, conta
     _show(console, client, flow, executions, "After the retry")
     _expect(executions, completed=contacts, failed=0)
 
-    messages = whatsapp.get("/_simulator/messages", params={"limit": 100_000}).json()["items"]
-    _show_messages(console, messages, contacts)
+    _show_messages(console, _received(whatsapp), contacts)
 
 
 def _wait_until_up(client: Client, whatsapp: httpx.Client) -> None:
@@ -214,6 +214,17 @@ def _show(
     )
 
 
+def _received(whatsapp: httpx.Client) -> list[dict[str, Any]]:
+    """Return everything that the simulator has on record."""
+    messages: list[dict[str, Any]] = []
+    since: Any = 0
+    while since is not None:
+        page = whatsapp.get("/_simulator/messages", params={"since": since}).json()
+        messages += page["items"]
+        since = page["nextCursor"]
+    return messages
+
+
 def _ms(duration: Any) -> str:
     return "" if pd.isna(duration) else f"{duration.total_seconds() * 1000:,.0f}"
 
@@ -233,7 +244,8 @@ def _show_messages(console: Console, messages: list[dict[str, Any]], contacts: i
 
 
 def _print(console: Console, title: str, columns: tuple[str, ...], rows: Any) -> None:
-    table = Table(title=title, title_justify="left")
+    console.print(f"\n[bold]{title}[/bold]")
+    table = Table()
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right")
     for row in rows:
