@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NoReturn, overload
 
 import jmespath  # type: ignore[import-untyped]
-from jmespath.exceptions import JMESPathError  # type: ignore[import-untyped]
+from jmespath.functions import Functions  # type: ignore[import-untyped]
 from jmespath.parser import ParsedResult  # type: ignore[import-untyped]
 
 from flowkit.errors import NodeFailed
@@ -25,6 +25,7 @@ from flowkit.problems import Problem
 from flowkit.template import check_template as check_template
 from flowkit.template import render as render
 
+FUNCTIONS = frozenset(Functions.FUNCTION_TABLE)
 _NO_BOOL = """\
 a condition has no truth value in Python; it is decided when the flow runs.
   instead of `a and b`      write `(a) & (b)`
@@ -183,6 +184,10 @@ def _operand(value: Any) -> Any:
     )
 
 
+MAX_MAPPING = 1_024
+"""Characters of a JMESPath expression."""
+
+
 def search(path: str, data: Any) -> Any:
     """Return what a JMESPath expression finds in `data`; None when there is nothing.
 
@@ -192,31 +197,42 @@ def search(path: str, data: Any) -> Any:
         ``mapping_invalid`` when `path` is malformed, ``mapping_failed`` when a function in it
         cannot work on the data.
     """
+    compiled, wrong = _compiled(path)
+    if compiled is None:
+        raise NodeFailed("mapping_invalid", wrong)
     try:
-        compiled = _compiled(path)
-    except (JMESPathError, RecursionError) as error:
-        raise NodeFailed("mapping_invalid", f"{path!r} is not JMESPath: {_said(error)}") from error
-    try:
-        return compiled.search(data)
+        found = compiled.search(data)
+        # Infinity and references to expressions can come out, which nothing could store.
+        json.dumps(found, allow_nan=False)
+        return found
     except Exception as error:  # functions of the library raise what they like on odd data
         raise NodeFailed("mapping_failed", f"{path!r} found no value: {_said(error)}") from error
 
 
 def check_mapping(path: str, at: str = "") -> list[Problem]:
     """Return what is wrong with a JMESPath expression; the empty list when it can be used."""
-    try:
-        _compiled(path)
-    except (JMESPathError, RecursionError) as error:
-        message = f"{path!r} is not JMESPath: {_said(error)}"
-        return [Problem("config.jmespath", at, message)]
-    return []
+    compiled, wrong = _compiled(path)
+    return [] if compiled is not None else [Problem("config.jmespath", at, wrong)]
 
 
 @lru_cache(maxsize=1024)
-def _compiled(path: str) -> ParsedResult:
-    return jmespath.compile(path)
+def _compiled(path: str) -> tuple[ParsedResult | None, str]:
+    """Return the compiled expression; or None, and what is wrong with it."""
+    if len(path) > MAX_MAPPING:
+        return None, f"A JMESPath expression has at most {MAX_MAPPING} characters."
+    try:
+        compiled = jmespath.compile(path)
+    except Exception as error:  # besides its own errors the parser lets others out
+        shown = path if len(path) <= 60 else path[:57] + "..."
+        return None, f"{shown!r} is not JMESPath: {_said(error)}"
+    parts = [compiled.parsed]
+    for part in parts:  # grows while it is read
+        if part["type"] == "function_expression" and part["value"] not in FUNCTIONS:
+            return None, f"JMESPath has no function {part['value']!r}."
+        parts += (child for child in part["children"] if isinstance(child, dict))
+    return compiled, ""
 
 
 def _said(error: BaseException) -> str:
     lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(":.") + "."
+    return (lines[0] if lines else type(error).__name__).rstrip(":.")[:200] + "."

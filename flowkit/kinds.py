@@ -2,7 +2,7 @@
 
 A kind reads JSON data (`read`), writes it back (`write`) and describes it as JSON Schema
 (`schema`); the three must agree, and a property test holds them to it.
-Imports `expression` and `problems`.
+Imports `expression`, `template` and `problems`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flowkit.expression import Expr, check_logic, check_mapping, check_template
+from flowkit.expression import MAX_MAPPING, Expr, check_logic, check_mapping, check_template
 from flowkit.problems import Problem, pointer
+from flowkit.template import MAX_TEMPLATE
 
 Read = tuple[Any, list[Problem]]
 """The value as Python holds it, and what is wrong with it."""
@@ -101,12 +102,12 @@ class Text:
         return {"type": "string"} | {k: v for k, v in bounds.items() if v is not None}
 
 
-def template(min_length: int | None = None, max_length: int | None = None) -> Text:
+def template(min_length: int | None = None, max_length: int = MAX_TEMPLATE) -> Text:
     """Return the kind of text that is Liquid."""
     return Text(min_length, max_length, "liquid", check_template)
 
 
-def jmespath(min_length: int | None = None, max_length: int | None = None) -> Text:
+def jmespath(min_length: int = 1, max_length: int = MAX_MAPPING) -> Text:
     """Return the kind of text that is JMESPath."""
     return Text(min_length, max_length, "jmespath", check_mapping)
 

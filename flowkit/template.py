@@ -17,12 +17,14 @@ from liquid import BoundTemplate, Environment, RenderContext, Token
 from liquid.builtin.filters.array import join as liquid_join
 from liquid.builtin.filters.misc import date as liquid_date
 from liquid.builtin.filters.string import replace as liquid_replace
-from liquid.exceptions import FilterArgumentError, LiquidError
+from liquid.exceptions import FilterArgumentError, LiquidError, LiquidSyntaxError
 from liquid.filter import with_context
 
 from flowkit.errors import NodeFailed
 from flowkit.problems import Problem
 
+MAX_TEMPLATE = 8_192
+"""Characters of a template; reading a malformed one takes time quadratic in them."""
 MAX_OUTPUT = 65_536
 """Bytes that one template may write."""
 MAX_TEXT = 1_000_000
@@ -64,6 +66,10 @@ def check_template(template: str, path: str = "") -> list[Problem]:
 
 @lru_cache(maxsize=4096)
 def _compiled(template: str) -> BoundTemplate:
+    if len(template) > MAX_TEMPLATE:
+        raise LiquidSyntaxError(f"it has more than {MAX_TEMPLATE} characters", token=None)
+    if "{{{" in template:
+        raise LiquidSyntaxError("a value stands between two braces: {{ name }}", token=None)
     return _environment.from_string(template)
 
 

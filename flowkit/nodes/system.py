@@ -15,7 +15,6 @@ class Trigger(NodeType, type="TRIGGER", category="SYSTEM"):
         "contact",
         help="Where the contact is in the payload, as JMESPath.",
         kind="jmespath",
-        min_length=1,
     )
     filter: Any = field(
         None,

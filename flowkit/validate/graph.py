@@ -13,8 +13,10 @@ from flowkit.validate.subject import Subject, spread
 
 MAX_CYCLES = 20
 """Cycles that are named; mending these shows the rest."""
+MAX_NAMED = 50
+"""Nodes of one cycle that are named."""
 MAX_TRACKED = 1_000_000
-"""Bound on the work of `convergence`, which is advice: beyond it a flow gets none."""
+"""Bound on the work of `convergence`, which is advice: beyond it a flow gets no more of it."""
 
 
 def ends(subject: Subject) -> Iterator[Problem]:
@@ -126,7 +128,10 @@ def acyclic(subject: Subject) -> Iterator[Problem]:
         if not left:
             return
         cycle = _walk_in_circle(subject, min(left), left)
-        names = " -> ".join(subject.show(node) for node in (*cycle, cycle[0]))
+        shown = [subject.show(node) for node in cycle[:MAX_NAMED]]
+        if len(cycle) > MAX_NAMED:
+            shown.append(f"... {len(cycle) - MAX_NAMED} more")
+        names = " -> ".join([*shown, shown[0]])
         message = f"These nodes form a cycle: {names}. Remove one of its edges."
         yield Problem("graph.cycle", pointer("nodes", cycle[0]), message)
         drop(cycle)

@@ -234,10 +234,10 @@ def _show_messages(console: Console, messages: list[dict[str, Any]], contacts: i
     kinds = Counter((m["type"], m["status"]) for m in messages)
     rows = ((kind, status, number) for (kind, status), number in sorted(kinds.items()))
     _print(console, "Messages that the simulator received", ("type", "status", "messages"), rows)
-    for message in accepted[:3]:
-        console.print(
-            f"  to {message['to']}: {json.dumps(message['body'], ensure_ascii=False)}"[:160]
-        )
+    console.print("for example:")
+    for message in accepted[:2] + accepted[-2:]:
+        said = json.dumps(message["body"][message["type"]], ensure_ascii=False)
+        console.print(f"  to {message['to']}  {said}", overflow="ellipsis", no_wrap=True)
     per_contact = Counter(message["to"] for message in accepted)
     if len(per_contact) != contacts or set(per_contact.values()) != {4}:
         raise DemoFailed("each contact should have got four messages, each once")
