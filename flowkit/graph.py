@@ -25,7 +25,7 @@ from flowkit.wire import INTERNAL, camel, iso, parse_iso
 
 MAX_DEPTH = 100
 """Levels of arrays and objects that a document may nest."""
-MAX_INTEGER_BITS = 1024
+MAX_INTEGER_BITS = 1023
 
 R = TypeVar("R", bound="Record")
 _ALWAYS = {"always": True}

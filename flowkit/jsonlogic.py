@@ -28,6 +28,8 @@ from flowkit.problems import Problem, pointer
 
 MAX_DEPTH = 64
 """Levels of operators and arrays that one expression may nest."""
+MAX_BITS = 1023
+"""Size of a whole number as the result of arithmetic; a larger one is no double either."""
 
 Compiled = Callable[[Any], Any]
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -302,9 +304,9 @@ def _operand(name: str, value: Any) -> int | float:
 
 
 def _bounded(name: str, value: int | float) -> int | float:
-    if isinstance(value, int) and value.bit_length() > 1024:
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
         raise _Failed(f'The result of "{name}" is too large.')
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise _Failed(f'The result of "{name}" is not a number.')
     return value
 

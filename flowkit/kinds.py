@@ -127,7 +127,7 @@ class Number:
         wanted = "a whole number" if self.integer else "a number"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None, [wrong_type(wanted, value, path)]
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return _refused("config.type", path, f"This must be {wanted}, not NaN or infinity.")
         if isinstance(value, float) and value.is_integer():
             value = int(value)

@@ -18,7 +18,7 @@ from liquid.builtin.filters.array import join as liquid_join
 from liquid.builtin.filters.misc import date as liquid_date
 from liquid.builtin.filters.string import replace as liquid_replace
 from liquid.exceptions import FilterArgumentError, LiquidError, LiquidSyntaxError
-from liquid.filter import with_context
+from liquid.filter import with_context, with_environment
 
 from flowkit.errors import NodeFailed
 from flowkit.problems import Problem
@@ -44,7 +44,9 @@ def render(template: str, scope: Mapping[str, Any]) -> str:
     if "{" not in template:
         return template
     try:
-        return _compiled(template).render(scope)
+        # The library's own `now` and `today` would look at the machine's clock.
+        clock = {"now": None, "today": str(scope.get("now"))[:10]}
+        return _compiled(template).render(clock | dict(scope))
     except Exception as error:  # filters of the library raise what they like on odd operands
         raise NodeFailed(
             "template_invalid", f"The template cannot be rendered: {_reason(error)}."
@@ -127,11 +129,12 @@ def _replace(value: Any, old: Any, new: Any = "") -> Any:
     return liquid_replace(value, old, new)
 
 
-def _join(value: Any, separator: Any = " ") -> Any:
+@with_environment
+def _join(value: Any, separator: Any = " ", *, environment: Environment) -> Any:
     """``join`` that cannot multiply a text by a list."""
     items = len(value) if isinstance(value, (list, tuple, range)) else 1
     _refuse_above(MAX_TEXT, items * len(str(separator)), "join")
-    return liquid_join(value, separator)
+    return liquid_join(value, separator, environment=environment)
 
 
 def _refuse_above(limit: int, size: int, name: str) -> None:

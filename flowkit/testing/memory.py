@@ -116,7 +116,7 @@ class MemoryStore:
         for ref in refs:
             branch = self._held(ref)
             if branch is not None:
-                branch.status = "ready"
+                branch.status, branch.epoch = "ready", branch.epoch + 1
                 self._leases[ref[:2]] = ("", now)
 
     def commit(self, patches: Sequence[Patch], *, now: datetime, lease_ms: int = 0) -> list[Answer]:

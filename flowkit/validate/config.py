@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from flowkit.build import NODE_ID_RULE, is_node_id
@@ -33,8 +32,7 @@ def positions(subject: Subject) -> Iterator[Problem]:
     for index, node in enumerate(subject.flow.nodes):
         for axis in ("x", "y") if node.position is not None else ():
             value = node.position.get(axis) if node.position else None
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not math.isfinite(value or 0):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
                 path = pointer("nodes", index, "position", axis)
                 message = f"A position has a number as {axis}."
                 yield Problem("node.position", path, message)

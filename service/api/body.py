@@ -16,6 +16,7 @@ import flask_smorest
 import marshmallow as ma
 from flask import request
 from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from flowkit.errors import Invalid
 from flowkit.problems import Problem, pointer
@@ -52,6 +53,15 @@ def _fraction(text: str) -> float:
 _decoder = json.JSONDecoder(parse_constant=_constant, parse_int=_whole, parse_float=_fraction)
 
 
+def read_bytes() -> bytes:
+    """Return the body of the request; 413 when it is larger than the service takes."""
+    data = request.get_data()
+    # Without a length werkzeug stops reading at the limit and does not say so.
+    if len(data) == request.max_content_length and len(data) != request.content_length:
+        raise RequestEntityTooLarge
+    return data
+
+
 def read_json() -> Any:
     """Return the JSON value in the body of the request; None when there is no body.
 
@@ -63,7 +73,7 @@ def read_json() -> Any:
     Invalid
         When it holds what cannot be kept: too deep, or text that is no Unicode.
     """
-    data = request.get_data()
+    data = read_bytes()
     if not data:
         return None
     if not request.is_json or request.headers.get("Content-Encoding", "identity") != "identity":

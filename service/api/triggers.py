@@ -14,7 +14,7 @@ from flowkit.errors import Conflict, Invalid, NotFound
 from flowkit.execution import Execution, ExecutionStatus, new_id
 from flowkit.problems import Problem
 from service import faults
-from service.api.body import Blueprint, read_json
+from service.api.body import Blueprint, read_bytes, read_json
 from service.api.errors import Refused
 from service.api.installation import Installation, installation
 from service.schemas import schema_for
@@ -118,7 +118,7 @@ def _wait_asked() -> bool:
 
 
 def _payload(limit: int) -> Any:
-    size = len(request.get_data())
+    size = len(read_bytes())
     if size > limit:
         message = f"The payload has {size} bytes; FLOWKIT_PAYLOAD_LIMIT_BYTES allows {limit}."
         raise Refused(413, [Problem("trigger.payload_too_large", "", message)])

@@ -149,7 +149,10 @@ class Store(Protocol):
         ...
 
     def release(self, refs: Sequence[BranchRef], *, now: datetime) -> None:
-        """Give up claims: those that still hold make their branches ``ready``."""
+        """Give up claims: those that still hold make their branches ``ready``.
+
+        Their epochs rise, so that a commit under a claim that was given up is fenced.
+        """
         ...
 
     def commit(self, patches: Sequence[Patch], *, now: datetime, lease_ms: int = 0) -> list[Answer]:

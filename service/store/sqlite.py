@@ -56,6 +56,18 @@ SELECT execution_id, branch_id, status FROM (
 """
 
 
+NEXT_DUE = """
+SELECT min(at) FROM (
+    SELECT min(min(claim_at), :now) AS at FROM branches
+        WHERE status = 'ready' AND claim_at IS NOT NULL
+    UNION ALL
+    SELECT min(claim_at) FROM branches WHERE status = 'waiting' AND claim_at IS NOT NULL
+    UNION ALL
+    SELECT min(claim_at) FROM branches WHERE status = 'running' AND claim_at IS NOT NULL
+)
+"""
+
+
 class SqliteStore:
     """A `service.store.base.Store` in one SQLite file.
 
@@ -159,19 +171,21 @@ class SqliteStore:
             if value is not None:
                 where.append(f"{column} = ?")
                 values.append(value)
-        rows = self._file.reader().execute(
-            f"SELECT document FROM flows WHERE {' AND '.join(where)} "
-            "ORDER BY created_at DESC, id DESC LIMIT ?",
-            (*values, limit),
-        )
+        with self._file.reading() as c:
+            rows = c.execute(
+                f"SELECT document FROM flows WHERE {' AND '.join(where)} "
+                "ORDER BY created_at DESC, id DESC LIMIT ?",
+                (*values, limit),
+            ).fetchall()
         return [Flow.from_dict(json.loads(document)) for (document,) in rows]
 
     def active_versions(self, trigger_type: str) -> list[tuple[str, int]]:
-        return self._file.reader().execute(
-            "SELECT id, version FROM flows WHERE trigger_type=? AND is_active=1 "
-            "ORDER BY created_at, id",
-            (trigger_type,),
-        ).fetchall()  # fmt: skip
+        with self._file.reading() as c:
+            return c.execute(
+                "SELECT id, version FROM flows WHERE trigger_type=? AND is_active=1 "
+                "ORDER BY created_at, id",
+                (trigger_type,),
+            ).fetchall()
 
     # -------------------------------------------------------------- executions
 
@@ -195,16 +209,12 @@ class SqliteStore:
         self._file.write(work, durable=True)
 
     def get_execution(self, execution_id: str) -> Execution:
-        c = self._file.reader()
-        c.execute("BEGIN")  # one snapshot for the head and its parts
-        try:
+        with self._file.reading() as c:
             row = c.execute(f"SELECT {HEAD} FROM executions WHERE id=?", (execution_id,)).fetchone()
             if row is None:
                 raise NotFound(f"there is no execution {execution_id}")
             execution = read_head(row)
             fill(c, [execution], ("context", "branches", "executed_nodes"))
-        finally:
-            c.execute("ROLLBACK")
         return execution
 
     def list_executions(
@@ -230,20 +240,14 @@ class SqliteStore:
                 return []
             # A literal, since SQLite uses a partial index only when it can see the value.
             clauses.append(f"status = '{where.status}'")
-        c = self._file.reader()
-        c.execute("BEGIN")
-        try:
-            executions = [
-                read_head(row)
-                for row in c.execute(
-                    f"SELECT {HEAD} FROM executions WHERE {' AND '.join(clauses)} "
-                    "ORDER BY created_at DESC, id DESC LIMIT ?",
-                    (*values, limit),
-                )
-            ]
+        with self._file.reading() as c:
+            rows = c.execute(
+                f"SELECT {HEAD} FROM executions WHERE {' AND '.join(clauses)} "
+                "ORDER BY created_at DESC, id DESC LIMIT ?",
+                (*values, limit),
+            )
+            executions = [read_head(row) for row in rows]
             fill(c, executions, include)
-        finally:
-            c.execute("ROLLBACK")
         return executions
 
     # ------------------------------------------------------------------ worker
@@ -260,8 +264,9 @@ class SqliteStore:
             "expired": expired,
             "owner": owner,
         }
-        if self._file.reader().execute(CLAIMABLE, {**asked, "limit": 1}).fetchone() is None:
-            return []
+        with self._file.reading() as c:
+            if c.execute(CLAIMABLE, {**asked, "limit": 1}).fetchone() is None:
+                return []
 
         def work(c: sqlite3.Connection) -> list[Claim]:
             taken = c.execute(CLAIMABLE, asked).fetchall()
@@ -298,7 +303,7 @@ class SqliteStore:
     def release(self, refs: Sequence[BranchRef], *, now: datetime) -> None:
         self._file.write(
             lambda c: c.executemany(
-                "UPDATE branches SET status='ready', owner=NULL, claim_at=? "
+                "UPDATE branches SET status='ready', epoch=epoch+1, owner=NULL, claim_at=? "
                 "WHERE execution_id=? AND branch_id=? AND epoch=? AND status='running'",
                 [(to_ms(now), *ref) for ref in refs],
             ),
@@ -313,17 +318,9 @@ class SqliteStore:
         )
 
     def next_due(self, *, now: datetime) -> datetime | None:
-        due: int | None
-        (due,) = self._file.reader().execute(
-            "SELECT min(at) FROM ("
-            "SELECT min(claim_at, :now) AS at FROM branches WHERE status='ready' "
-            "AND claim_at IS NOT NULL "
-            "UNION ALL SELECT min(claim_at) FROM branches WHERE status='waiting' "
-            "AND claim_at IS NOT NULL "
-            "UNION ALL SELECT min(claim_at) FROM branches WHERE status='running' "
-            "AND claim_at IS NOT NULL)",
-            {"now": to_ms(now)},
-        ).fetchone()  # fmt: skip
+        with self._file.reading() as c:
+            due: int | None
+            (due,) = c.execute(NEXT_DUE, {"now": to_ms(now)}).fetchone()
         return from_ms(due)
 
     # ------------------------------------------------------------------- life
@@ -335,7 +332,8 @@ class SqliteStore:
         self._file.close()
 
     def _one(self, statement: str, *values: Any) -> Any:
-        return self._file.reader().execute(statement, values).fetchone()
+        with self._file.reading() as c:
+            return c.execute(statement, values).fetchone()
 
 
 def _load_claims(c: sqlite3.Connection, by_execution: dict[str, set[str]]) -> list[Claim]:

@@ -69,18 +69,19 @@ class SqliteFile:
     def __init__(self, path: Path, schema: str, version: int) -> None:
         self.path = path
         self.transactions = 0
-        self._connections: list[sqlite3.Connection] = []
-        self._local = threading.local()
+        self._closed = False
+        self._idle: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
         self._guard = threading.Lock()
         self._turn = threading.Lock()
         self._waiting: list[_Job[Any]] = []
         self._lock_file: int | None = None
         try:
             self._lock_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            self._writer = self._connect()
+            self._writer = writer = self._connect()
             with self._exclusive():
-                self._writer.execute("PRAGMA journal_mode=WAL")
-                self._migrate(schema, version)
+                writer.execute("PRAGMA journal_mode=WAL")
+                self._migrate(writer, schema, version)
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise SettingsError(f"cannot open the database {path}: {error}") from error
@@ -96,22 +97,20 @@ class SqliteFile:
             check_same_thread=False,
             cached_statements=256,
         )
-        with self._guard:
-            self._connections.append(connection)
         # A few thousand pages between checkpoints keep their fsyncs off most commits.
         connection.execute("PRAGMA wal_autocheckpoint=4000")
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
-    def _migrate(self, schema: str, version: int) -> None:
-        (found,) = self._writer.execute("PRAGMA user_version").fetchone()
+    def _migrate(self, writer: sqlite3.Connection, schema: str, version: int) -> None:
+        (found,) = writer.execute("PRAGMA user_version").fetchone()
         if found > version:
             raise StoreTooNew(
                 f"{self.path} has schema {found}, written by a newer flowkit; this one knows "
                 f"schema {version}: upgrade flowkit or use another data directory"
             )
         if found < version:
-            self._writer.executescript(f"BEGIN;{schema};PRAGMA user_version={version};COMMIT;")
+            writer.executescript(f"BEGIN;{schema};PRAGMA user_version={version};COMMIT;")
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -124,12 +123,24 @@ class SqliteFile:
         finally:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
-    def reader(self) -> sqlite3.Connection:
-        """Return this thread's own connection, for statements that only read."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-        return connection
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees one snapshot of the file, for statements that only read."""
+        with self._guard:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or self._connect()
+        try:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+        finally:
+            with self._guard:
+                if not self._closed:
+                    self._idle.append(connection)
+            if self._closed:
+                connection.close()
 
     def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
         """Run `work` in a write transaction and return what it returns, once it is committed.
@@ -150,6 +161,8 @@ class SqliteFile:
 
     def _commit(self, jobs: list[_Job[Any]]) -> None:
         connection = self._writer
+        if connection is None or self._closed:
+            raise sqlite3.ProgrammingError(f"the store {self.path} is closed")
         durable = any(job.durable for job in jobs)
         try:
             with self._exclusive():
@@ -184,9 +197,12 @@ class SqliteFile:
         connection.execute("RELEASE job")
 
     def close(self) -> None:
-        """Close every connection of this process to the file."""
+        """Close this process's connections to the file."""
         with self._guard:
-            connections, self._connections = self._connections, []
+            self._closed = True
+            connections, self._idle = self._idle, []
+        if self._writer is not None:
+            connections.append(self._writer)
         for connection in connections:
             connection.close()
         if self._lock_file is not None:

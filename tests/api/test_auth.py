@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowkit.errors import SettingsError
@@ -91,6 +91,7 @@ def test_without_a_key_there_is_no_application(service: Service) -> None:
         create_app(Settings(), service.store)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=60))
 def test_no_header_makes_the_guard_fail(service: Service, header: str) -> None:
     answer = service(

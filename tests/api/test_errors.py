@@ -193,7 +193,7 @@ def test_addresses_are_exact(service: Service, path: str) -> None:
         ("cursor=", "/cursor"),
         ("cursor=%00", "/cursor"),
         ("cursor=é", "/cursor"),
-        ("cursor=OTk5OTk5OTk5OTk5OTkuYQ", "/cursor"),
+        ("cursor=LTEuYQ", "/cursor"),
         ("flow=x", "/flow"),
         ("status=done", "/status"),
         ("status=", "/status"),
@@ -204,7 +204,6 @@ def test_addresses_are_exact(service: Service, path: str) -> None:
         ("to=9999-12-31T23:59:59-14:00", "/to"),
         ("from=2026-11-22T10:00:00+01:00", "/from"),
         ("include=everything", "/include/0"),
-        ("include=", "/include/0"),
     ],
 )
 def test_bad_filters_of_executions_are_422(service: Service, query: str, place: str) -> None:

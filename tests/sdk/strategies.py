@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from flowkit import kinds
-from flowkit.fields import Spec, specs
+from flowkit.fields import Spec, parse, specs
 from flowkit.flow import Flow
 from flowkit.jsonlogic import OPERATORS
 from flowkit.nodetype import NodeType, node_types
@@ -81,10 +81,18 @@ def values(kind: kinds.Kind) -> st.SearchStrategy[Any]:
     if isinstance(kind, kinds.Number):
         low = kind.ge if kind.ge is not None else kind.gt
         high = kind.le if kind.le is not None else kind.lt
-        whole = st.integers(
-            None if low is None else int(low) + 1, 1000 if high is None else int(high) - 1
-        )
-        return whole if kind.integer else whole | whole.map(lambda n: n - 0.5)
+        if kind.integer:
+            return st.integers(
+                low if kind.gt is None else kind.gt + 1, high if kind.lt is None else kind.lt - 1
+            )
+        return st.floats(
+            low,
+            1000.0 if high is None else high,
+            exclude_min=kind.gt is not None,
+            exclude_max=kind.lt is not None,
+            allow_nan=False,
+            allow_infinity=False,
+        ).map(lambda value: int(value) if value.is_integer() else value)
     if isinstance(kind, kinds.Flag):
         return st.booleans()
     if isinstance(kind, kinds.Choice):
@@ -109,18 +117,24 @@ def configs(cls: type[NodeType]) -> st.SearchStrategy[dict[str, Any]]:
                 made[spec.wire] = draw(_value(spec))
         return made
 
-    return config()
+    # Rules across fields are stated by no field; they are few enough to be filtered by.
+    return config().filter(lambda made: not parse(cls, made)[1])
 
 
 def _value(spec: Spec) -> st.SearchStrategy[Any]:
     return (st.none() | values(spec.kind)) if spec.nullable else values(spec.kind)
 
 
+def builtin_types() -> list[type[NodeType]]:
+    """The node types that flowkit brings, whatever tests have registered besides."""
+    return [cls for cls in node_types().values() if cls.__module__.startswith("flowkit.")]
+
+
 def behaviours() -> st.SearchStrategy[NodeType]:
     """Nodes of any type that can stand between TRIGGER and END, with one way out or several."""
     from flowkit.nodetype import read_node
 
-    inner = [c for c in node_types().values() if c not in (Trigger, End, Condition)]
+    inner = [c for c in builtin_types() if c not in (Trigger, End, Condition)]
     return st.one_of(
         [configs(cls).map(lambda config, cls=cls: read_node(cls.type, config)) for cls in inner]
     )

@@ -52,7 +52,8 @@ def test_the_index_answers_each_question_of_a_claim(tmp_path: Path) -> None:
     from service.store.sqlite import CLAIMABLE
 
     names = {"now": 0, "lease": 1, "limit": 1, "expired": True, "owner": "a"}
-    plan = store._file.reader().execute(f"EXPLAIN QUERY PLAN {CLAIMABLE}", names).fetchall()
+    with store._file.reading() as c:
+        plan = c.execute(f"EXPLAIN QUERY PLAN {CLAIMABLE}", names).fetchall()
     reads = [row[3] for row in plan if " branches" in row[3]]
     assert reads, plan
     assert all("branches_claimable" in read for read in reads), reads

@@ -1,0 +1,67 @@
+"""The rule by which flows are saved, over sequences of documents."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit.errors import Invalid
+from flowkit.flow import Flow
+from flowkit.problems import errors
+from service.api.publishing import save
+from tests.api.harness import NOW, delayed
+
+VALID = delayed()
+MOVED = VALID | {"nodes": [n | {"position": {"x": 5, "y": 5}} for n in VALID["nodes"]]}
+OTHER = Flow("Wait", trigger="cart").delay(hours=2).end().to_dict()
+BROKEN = VALID | {"edges": []}
+
+steps = st.lists(
+    st.tuples(st.sampled_from([VALID, MOVED, OTHER, BROKEN]), st.booleans()),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(steps)
+def test_versions_are_the_published_contents_in_order(moves: list[tuple[dict, bool]]) -> None:  # type: ignore[type-arg]
+    before: Flow | None = None
+    published: list[Flow] = []
+    for number, (document, active) in enumerate(moves):
+        last = published[-1] if published else None
+        now = NOW + timedelta(minutes=number)
+        try:
+            saved = save(
+                document | {"isActive": active}, "f", before=before, published=last, now=now
+            )
+        except Invalid as refusal:
+            assert active
+            assert errors(refusal.problems)
+            assert document is BROKEN
+            continue
+        assert not (active and document is BROKEN)
+        flow = saved.flow
+        if saved.publish:
+            assert active
+            assert last is None or last.content() != flow.content()
+            published.append(flow)
+        assert flow.version == len(published)
+        if active:
+            assert flow.content() == published[-1].content()
+        assert flow.created_at == (before.created_at if before else now)
+        assert flow.updated_at == now
+        assert flow.id == "f"
+        # What a client gets back, it can send again.
+        assert (
+            save(
+                flow.to_dict(),
+                "f",
+                before=flow,
+                published=published[-1] if published else None,
+                now=now,
+            ).publish
+            is False
+        )
+        before = flow
