@@ -135,7 +135,9 @@ class Fluent:
         ends = self._ends_for("END")
         present = next((node.id for node in self.nodes if node.type == "END"), None)
         if present is not None and id is None:
-            return self._grown([], _edges(ends, present), [])
+            there = {(e.source, e.source_handle) for e in self.edges if e.target == present}
+            new = [end for end in ends if (end.node_id, end.handle) not in there]
+            return self._grown([], _edges(new, present), [])
         end_id = self._new_id("END", id)
         return self._grown([Node(end_id, "END")], _edges(ends, end_id), [])
 

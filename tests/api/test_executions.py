@@ -208,6 +208,7 @@ def test_of_two_retries_at_once_one_wins_and_the_other_gets_409(
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200, 409]
+    monkeypatch.undo()
     service.work()
     shown = service.ok("GET", f"/api/executions/{failed}")
     assert shown["status"] == "completed"

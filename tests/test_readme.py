@@ -1,0 +1,50 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import flowkit as fk
+from service.demo.flow import abandoned_cart
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_first_example_is_the_flow_of_the_demonstration() -> None:
+    names: dict[str, object] = {}
+    exec(BLOCKS[0], names)
+    flow = names["flow"]
+    assert isinstance(flow, fk.Flow)
+    assert [node.type for node in flow.nodes] == [node.type for node in abandoned_cart.nodes]
+
+
+def test_the_node_type_of_the_readme_works() -> None:
+    names: dict[str, object] = {"fk": fk, "__name__": "readme"}
+    exec("from __future__ import annotations\n" + BLOCKS[2], names)
+    flow = fk.Flow("Tag", trigger="test").then(names["AddTag"](tag="x")).end()  # type: ignore[operator]
+    assert flow.validate() == []
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    for f in fields(Settings):
+        default = "" if f.default is None else f"`{f.default}`"
+        assert f"| `{PREFIX}{f.name.upper()}` | {default} | {f.metadata['help']} |" in README
+
+
+def test_every_test_that_is_named_exists() -> None:
+    everything = "\n".join(
+        path.read_text("utf-8")
+        for folder in ("tests", "flowkit/testing")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    named = set(re.findall(r"\btest_[a-z_]+\b(?!\.py)", README))
+    assert len(named) >= 4
+    missing = [name for name in named if f"def {name}(" not in everything]
+    assert not missing
+    for path in re.findall(r"`((?:tests|flowkit|service)/[\w/.]+)", README):
+        assert (ROOT / path).exists(), path
