@@ -65,8 +65,9 @@ class Store(Protocol):
         ...
 
     def delete_flow(self, flow_id: str) -> None:
-        """Remove a flow and those of its snapshots to which no execution refers.
+        """Remove a flow.
 
+        Its snapshots stay: executions refer to them, also one that a trigger is just creating.
         Atomic and durable. Raises `NotFound`, or `Conflict` while an execution of it is
         running or delayed.
         """

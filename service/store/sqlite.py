@@ -136,11 +136,6 @@ class SqliteStore:
                 )
             if c.execute("DELETE FROM flows WHERE id=?", (flow_id,)).rowcount == 0:
                 raise NotFound(f"there is no flow {flow_id}")
-            c.execute(
-                "DELETE FROM flow_versions WHERE flow_id=? AND version NOT IN "
-                "(SELECT flow_version FROM executions WHERE flow_id=?)",
-                (flow_id, flow_id),
-            )
 
         self._file.write(work, durable=True)
 
@@ -378,4 +373,7 @@ def _publish(c: sqlite3.Connection, flow: Flow) -> None:
             (flow.id, flow.version, canonical(flow.to_dict())),
         )
     except sqlite3.IntegrityError as error:
-        raise Conflict(f"version {flow.version} of flow {flow.id} is published already") from error
+        raise Conflict(
+            f"version {flow.version} of flow {flow.id} is published already, perhaps of a flow "
+            "of this id that was deleted; save again, or choose another id"
+        ) from error
