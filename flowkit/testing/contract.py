@@ -132,6 +132,8 @@ class StoreContract:
         with pytest.raises(NotFound):
             store.get_flow("flow")
         assert store.get_version("flow", 1) == SIMPLE, "an execution refers to it"
+        with pytest.raises(Conflict):
+            store.insert_flow(SIMPLE.replace(version=0), publish=False)
         with pytest.raises(NotFound):
             store.delete_flow("flow")
 

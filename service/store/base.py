@@ -52,7 +52,8 @@ class Store(Protocol):
     def insert_flow(self, flow: Flow, *, publish: bool) -> None:
         """Add a flow; with `publish`, its content also as the snapshot of ``flow.version``.
 
-        Atomic and durable. Raises `Conflict` when a flow has that id.
+        Atomic and durable. Raises `Conflict` when a flow has that id, or a snapshot is left of
+        one that had it.
         """
         ...
 

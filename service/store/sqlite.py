@@ -94,6 +94,8 @@ class SqliteStore:
 
     def insert_flow(self, flow: Flow, *, publish: bool) -> None:
         def work(c: sqlite3.Connection) -> None:
+            if c.execute("SELECT 1 FROM flow_versions WHERE flow_id=?", (flow.id,)).fetchone():
+                raise Conflict(f"flow {flow.id} exists or existed; choose another id")
             try:
                 c.execute(
                     "INSERT INTO flows VALUES (:id, :trigger_type, :is_active, :version, "
@@ -373,7 +375,4 @@ def _publish(c: sqlite3.Connection, flow: Flow) -> None:
             (flow.id, flow.version, canonical(flow.to_dict())),
         )
     except sqlite3.IntegrityError as error:
-        raise Conflict(
-            f"version {flow.version} of flow {flow.id} is published already, perhaps of a flow "
-            "of this id that was deleted; save again, or choose another id"
-        ) from error
+        raise Conflict(f"version {flow.version} of flow {flow.id} is published already") from error

@@ -192,10 +192,6 @@ def test_the_methods_show_their_arguments_and_help() -> None:
 class TestWhen:
     """A condition has two sides; a side that is left out goes on to the next step."""
 
-    def test_the_way_to_end_is_one_edge(self) -> None:
-        flow = start().parallel(lambda b: b.end(), lambda b: b.end(), lambda b: b).end()
-        assert joined(flow) == ["trigger_1 > end_1"]
-
     def test_one_side(self) -> None:
         flow = start().when(True, then=lambda b: b.delay(days=1)).send(text="hi").end()
         assert joined(flow) == [
@@ -257,6 +253,10 @@ class TestParallel:
 
 class TestEnd:
     """END is one node unless it is named."""
+
+    def test_the_way_to_end_is_one_edge(self) -> None:
+        flow = start().parallel(lambda b: b.end(), lambda b: b.end(), lambda b: b).end()
+        assert joined(flow) == ["trigger_1 > end_1"]
 
     def test_a_named_end_is_another(self) -> None:
         flow = start().when(True, then=lambda b: b.end(id="bought")).end()
