@@ -171,7 +171,8 @@ def convergence(subject: Subject) -> Iterator[Problem]:
         for index, sources in enumerate(subject.before)
         if flow.nodes[index].type != "END" and _arrivals(subject, index, sources) > 1
     ]
-    relevant = spread(meeting, subject.before)
+    started = spread(subject.of_type("TRIGGER"), subject.after)
+    relevant = spread(meeting, subject.before) & started
     # For each node: what arrives by each edge, as lines by fork (its node and handle).
     arriving: list[list[dict[tuple[int, str | None], frozenset[_Line]]]] = [[] for _ in flow.nodes]
     tracked = 0

@@ -65,12 +65,15 @@ class Subject:
 
     @cached_property
     def ways(self) -> list[dict[str | None, list[int]]]:
-        """For each node its targets by handle, in the order of the edges that join two nodes."""
+        """For each node its targets by handle, each once, in the order of the edges."""
         ways: list[dict[str | None, list[int]]] = [{} for _ in self.flow.nodes]
+        seen: set[tuple[int, str | None, int]] = set()
         for edge in self.flow.edges:
             source, target = self.index_of.get(edge.source), self.index_of.get(edge.target)
-            if source is not None and target is not None:
-                ways[source].setdefault(edge.source_handle, []).append(target)
+            if source is None or target is None or (source, edge.source_handle, target) in seen:
+                continue
+            seen.add((source, edge.source_handle, target))
+            ways[source].setdefault(edge.source_handle, []).append(target)
         return ways
 
     @cached_property

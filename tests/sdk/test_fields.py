@@ -49,7 +49,9 @@ class Everything(NodeType, type="TEST_EVERYTHING", category="ACTION"):
 TYPES = [*builtin_types(), Everything]
 WRONG = st.one_of(
     json_values,
-    st.sampled_from([True, 0, 1, 1.0, 2.5, 10, 10**400, "", "one", "two", "{{", "a b", [], [1], {}]),
+    st.sampled_from(
+        [True, 0, 1, 1.0, 2.5, 10, 10**400, "", "one", "two", "{{", "a b", [], [1], {}]
+    ),
     st.sampled_from([{"==": [1]}, {"nope": 1}, {"var": "a"}, ["x"] * 4, "sixsix", None, -1]),
 )
 

@@ -271,7 +271,10 @@ class TestContent:
         assert Flow.from_dict(data).content() != Flow.from_dict(document()).content()
 
     def test_the_order_of_a_fork_s_edges_counts_and_of_others_does_not(self) -> None:
-        fork = [{"id": "1", "source": "t", "target": "d"}, {"id": "2", "source": "t", "target": "e"}]
+        fork = [
+            {"id": "1", "source": "t", "target": "d"},
+            {"id": "2", "source": "t", "target": "e"},
+        ]
         turned = Flow.from_dict(document(edges=fork[::-1]))
         assert turned.content() != Flow.from_dict(document(edges=fork)).content()
         edges = document()["edges"]

@@ -140,7 +140,7 @@ def test_meaning(expression: Any, value: Any) -> None:
     [
         ({"<": [{"var": "contact.tags"}, 1]}, '"<" cannot compare an array with 1.'),
         ({">": [{"var": "contact"}, 1]}, '">" cannot compare an object with 1.'),
-        ({"<=": ["abc", 1]}, '"<=" cannot compare \'abc\' with 1.'),
+        ({"<=": ["abc", 1]}, "\"<=\" cannot compare 'abc' with 1."),
         ({">=": [True, 1]}, '">=" cannot compare true with 1.'),
         ({"<": [1, 2, []]}, '"<" cannot compare 2 with an array.'),
         ({"+": [1, None]}, '"+" needs numbers, not null.'),

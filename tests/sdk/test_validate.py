@@ -4,6 +4,7 @@ against brute force.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -76,7 +77,13 @@ def test_the_order_of_edges_and_nodes_does_not_matter() -> None:
             flow("t > d"),
             [("graph.no_end", "/nodes"), ("handle.unconnected", "/nodes/1")],
         ),
-        (flow("t > d", "d > e", "d > t"), [("edge.into_trigger", "/edges/2/target")]),
+        (
+            flow("t > d", "d > e", "d > t"),
+            [
+                ("edge.into_trigger", "/edges/2/target"),
+                ("graph.cycle", "/nodes/0"),
+            ],
+        ),
         (flow("t > d", "d > e", "e > e2"), [("edge.out_of_end", "/edges/2/source")]),
         # ids
         (
@@ -87,6 +94,7 @@ def test_the_order_of_edges_and_nodes_does_not_matter() -> None:
                 ("edge.unknown_source", "/edges/1/source"),
                 ("handle.unconnected", "/nodes/0"),
                 ("handle.unconnected", "/nodes/1"),
+                ("graph.unreachable", "/nodes/1"),
                 ("graph.unreachable", "/nodes/2"),
                 ("graph.dead_end", "/nodes/0"),
                 ("graph.dead_end", "/nodes/1"),
@@ -253,7 +261,7 @@ class TestAnyDocument:
     @given(document=flows().map(Flow.to_dict))
     def test_paths_lead_to_what_is_wrong(self, document: dict[str, Any]) -> None:
         document["nodes"][-1]["config"] = {"odd": 1}
-        (problem,) = errors(validate(document))
+        (problem,) = [p for p in validate(document) if p.code == "config.unknown_field"]
         place: Any = document
         for part in problem.path.split("/")[1:]:
             place = place[int(part)] if isinstance(place, list) else place[part]
@@ -339,9 +347,8 @@ def test_convergence_is_what_brute_force_finds(document: dict[str, Any]) -> None
         if problem.code == "graph.convergence"
     }
     ways = ways_of(document)
-    reachable = {name for counts in entered(document) for name in counts}
     meeting = {n for counts in entered(document) for n, k in counts.items() if k > 1 and n != "e"}
-    assert warned & reachable == meeting, ways
+    assert warned == meeting, ways
 
 
 @given(document=graphs(acyclic=False))
@@ -375,4 +382,4 @@ def test_many_forks_are_no_matter_of_blow_up() -> None:
 
 
 def test_the_rules_are_functions_with_a_docstring() -> None:
-    assert all((rule.__doc__ or "").endswith(".") for rule in RULES)
+    assert all((inspect.getdoc(rule) or "").endswith(".") for rule in RULES)
