@@ -4,7 +4,8 @@ Owns every transition of an execution: `start`, `advance`, `retry`, `cancel`, `e
 takes what is known and the time, and returns patches and effects; none reads a clock, draws a
 random number, touches the outside or changes what it was given. Drivers (the service's worker,
 the simulator) commit the patches, perform the effects and report back as events.
-May import `turn`, `flow`, `expression`, `jsonlogic`, `execution`, `problems`, `errors`, `wire`.
+May import `turn`, `scope`, `results`, `flow`, `expression`, `jsonlogic`, `execution`,
+`problems`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -30,16 +31,18 @@ from flowkit.execution import (
 )
 from flowkit.expression import search
 from flowkit.flow import Flow
-from flowkit.jsonlogic import evaluate
+from flowkit.jsonlogic import evaluate, truthy
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem
+from flowkit.results import kept_of
+from flowkit.scope import flow_facts
 from flowkit.turn import Ended as Ended
 from flowkit.turn import Event as Event
 from flowkit.turn import Limits as Limits
 from flowkit.turn import Performance as Performance
 from flowkit.turn import Resume as Resume
 from flowkit.turn import Turn as Turn
-from flowkit.turn import Walk, flow_facts
+from flowkit.turn import Walk, resume_data
 from flowkit.wire import iso
 
 
@@ -73,7 +76,7 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
                 "flow": flow_facts(flow),
                 "now": iso(now),
             }
-            if not evaluate(trigger.filter, facts):
+            if not truthy(evaluate(trigger.filter, facts)):
                 return None
     except NodeFailed as failure:
         raise Invalid([_refusal(flow, failure.code, failure.message)]) from failure
@@ -212,7 +215,7 @@ def retry(execution: Execution, node_ids: Sequence[str] | None, *, now: datetime
     patch = Patch(execution.id, revision=execution.revision, durable=True)
     for branch in execution.branches:
         if branch.status == "failed" and (not node_ids or branch.current_node_id in node_ids):
-            _put(patch, branch, "ready")
+            _put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
     return patch
 
 
@@ -242,21 +245,24 @@ def cancel(execution: Execution, *, now: datetime) -> Patch:
     return patch
 
 
-def _put(patch: Patch, branch: Branch, status: BranchStatus) -> None:
+def _put(
+    patch: Patch, branch: Branch, status: BranchStatus, resume: dict[str, Any] | None = None
+) -> None:
     """Move a branch over its owner's head: the epoch rises, so that the owner is fenced."""
-    patch.move.append(
-        Move(
-            replace(
-                branch, status=status, epoch=branch.epoch + 1, resume_at=None, resume_data=None
-            ),
-            branch.epoch,
-        )
+    moved = replace(
+        branch, status=status, epoch=branch.epoch + 1, resume_at=None, resume_data=resume
     )
+    patch.move.append(Move(moved, branch.epoch))
     patch.count(status, branch.status)
 
 
 def evidence(
-    execution_id: str, run: NodeRun, attempt: int, outcome: Outcome, at: datetime
+    execution_id: str,
+    run: NodeRun,
+    attempt: int,
+    outcome: Outcome,
+    at: datetime,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> Patch | None:
     """Return the patch that settles an unresolved run by an outcome learned too late to lead on.
 
@@ -270,7 +276,6 @@ def evidence(
         return None
     if run.status not in UNRESOLVED and not blind:
         return None
-    known = replace(
-        run, status=outcome.status, result=outcome.result, error=outcome.error, end_time=at
-    )
+    told = kept_of(outcome, limits.result_bytes)
+    known = replace(run, status=told.status, result=told.result, error=told.error, end_time=at)
     return Patch(execution_id, settle=[Settle(known, run.status, run.retry_count)], durable=True)

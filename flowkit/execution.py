@@ -69,8 +69,9 @@ class NodeRun:
 class Branch:
     """One line of progress through the flow: the unit of ownership.
 
-    ``epoch`` counts the claims and is the fencing token; ``sequence`` numbers the branch's runs
-    and ``children`` its children, so that neither number is used twice.
+    ``epoch`` counts how often it changed hands (claimed, let go, taken away) and is the fencing
+    token; ``sequence`` numbers the branch's runs and ``children`` its children, so that neither
+    number is used twice. ``resume_data`` says where a waiting or retried branch goes on.
     """
 
     branch_id: str

@@ -1,14 +1,14 @@
 """One turn of the engine: branches walk through their flow until something stops them.
 
-Owns the events a turn is made of, what a node sees while it runs, and the walk. `engine` is its
-public face. May import `flow`, `nodetype`, `jsonlogic`, `template`, `execution`, `errors`, `wire`.
+Owns the events a turn is made of, and the walk. `engine` is its public face.
+May import `flow`, `nodetype`, `scope`, `results`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flowkit.errors import NodeFailed
@@ -27,10 +27,10 @@ from flowkit.execution import (
     idempotency_key,
 )
 from flowkit.flow import Flow
-from flowkit.jsonlogic import evaluate
 from flowkit.nodetype import Arrive, Effect, Next, Outcome, Wait
-from flowkit.template import render
-from flowkit.wire import canonical, iso
+from flowkit.results import error_of, kept, kept_of
+from flowkit.scope import Scope
+from flowkit.wire import cut, iso
 
 ATTEMPTS_KEPT = 10
 RESENDS = 3
@@ -111,73 +111,13 @@ class Turn:
     crowded: bool = False
 
 
-class Scope:
-    """What a node sees while it runs: the time, its contact, and the data of its branch."""
-
-    __slots__ = ("_branch", "_data", "_flow", "_head", "_runs", "key", "now")
-
-    def __init__(
-        self,
-        flow: Flow,
-        head: Execution,
-        branch: Branch,
-        runs: Mapping[str, NodeRun],
-        key: str,
-        now: datetime,
-    ) -> None:
-        self._flow = flow
-        self._head = head
-        self._branch = branch
-        self._runs = runs
-        self._data: dict[str, Any] | None = None
-        self.key = key
-        self.now = now
-
-    @property
-    def contact(self) -> dict[str, Any] | None:
-        """The contact as it was when the execution started."""
-        return self._head.context.get("contact")
-
-    def evaluate(self, logic: Any) -> Any:
-        """Return the value of a JSONLogic expression over the scope."""
-        return evaluate(logic, self._scope())
-
-    def render(self, template: str) -> str:
-        """Return the text of a Liquid template over the scope."""
-        return render(template, self._scope())
-
-    def _scope(self) -> dict[str, Any]:
-        if self._data is None:
-            head, runs = self._head, self._runs
-            seen = (runs.get(idempotency_key(head.id, node)) for node in self._branch.path)
-            self._data = {
-                "contact": self.contact or {},
-                "trigger": head.context.get("trigger"),
-                "vars": self._branch.vars,
-                "nodes": {run.node_id: run.result or {} for run in seen if run is not None},
-                "flow": flow_facts(self._flow),
-                "execution": {
-                    "id": head.id,
-                    "flowVersion": head.flow_version,
-                    "createdAt": iso(head.created_at),
-                },
-                "now": iso(self.now),
-            }
-        return self._data
-
-
-def flow_facts(flow: Flow) -> dict[str, Any]:
-    """Return what expressions and templates see as ``flow``."""
-    return {"id": flow.id, "name": flow.name, "triggerType": flow.trigger_type}
-
-
-def error_of(failure: Exception) -> dict[str, Any]:
-    """Return what a node run records of the exception that its node raised."""
-    if isinstance(failure, NodeFailed):
-        code, message = failure.code, failure.message
-    else:
-        code, message = "node_error", f"{type(failure).__name__}: {failure}"
-    return {"code": code, "message": message, "transient": False}
+def resume_data(branch: Branch, next_node_ids: Iterable[str]) -> dict[str, Any]:
+    """Return what a branch that was asked to resume at these nodes needs to know."""
+    return {
+        "nextNodeIds": list(next_node_ids),
+        "context": branch.vars,
+        "branchId": branch.branch_id,
+    }
 
 
 @dataclass(slots=True)
@@ -223,8 +163,14 @@ class Walk:
     def resume(self, branch: Branch) -> None:
         """Go on with a claimed branch from whatever is recorded of it."""
         run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
-        if run is None or run.branch_id != branch.branch_id or run.status == "failed":
+        if run is None or run.branch_id != branch.branch_id:
             self.queue.append(branch)
+        elif run.status == "failed":
+            if branch.resume_data is None:
+                # Nobody asked for a retry: the failure came to light as evidence.
+                branch.status = "failed"
+            else:
+                self.queue.append(branch)
         elif run.status == "waiting":
             if branch.resume_at is not None and branch.resume_at > self.now:
                 branch.status = "waiting"
@@ -236,12 +182,13 @@ class Walk:
             self.unknown(branch, run, "the worker stopped before it recorded the outcome")
         else:
             # The outcome came to light after the branch had been given up: go on from it.
+            branch.resume_data = None
             self.follow(branch, run.source_handle)
 
     def ended(self, branch: Branch, event: Ended) -> None:
         """Record how an effect ended, and go on behind it."""
         run = self.runs[idempotency_key(self.head.id, branch.current_node_id)]
-        outcome = self.bounded(event.outcome)
+        outcome = kept_of(event.outcome, self.limits.result_bytes)
         self.durable = True
         if outcome.status == "completed":
             self.rewrite(run, status="completed", end_time=event.at, result=outcome.result)
@@ -252,50 +199,20 @@ class Walk:
             said = (outcome.error or {}).get("message", "no answer came")
             self.unknown(branch, run, str(said))
 
-    def bounded(self, outcome: Outcome) -> Outcome:
-        """Return the outcome with a result that can be kept: what happened is not undone by it."""
-        try:
-            self.check_result(outcome.result)
-            self.check_result(outcome.error)
-        except NodeFailed as failure:
-            return replace(
-                outcome,
-                result={"omitted": failure.message},
-                error=error_of(failure) if outcome.error else None,
-            )
-        return outcome
-
-    def check_result(self, result: Any) -> None:
-        """Raise `NodeFailed` unless `result` is JSON data of at most the size that is kept."""
-        if not result:
-            return
-        try:
-            size = len(canonical(result).encode())
-        except (TypeError, ValueError, RecursionError) as error:
-            message = f"the result is not JSON data: {error}"
-            raise NodeFailed("result_invalid", message) from error
-        if size > self.limits.result_bytes:
-            message = f"the result has {size} bytes; at most {self.limits.result_bytes} are kept"
-            raise NodeFailed("result_too_large", message)
-
     # -- walking
 
     def walk(self, branch: Branch) -> None:
         """Enter the branch's node and those after it until something stops it."""
+        scope = self.scope(branch)
         while branch.status == "running":
             node_id = branch.current_node_id
-            key = idempotency_key(self.head.id, node_id)
+            key = scope.key = idempotency_key(self.head.id, node_id)
             known = self.runs.get(key)
             if known is not None and known.branch_id != branch.branch_id and not known.arrivals:
                 branch.status = "merged"
                 return
-            scope = Scope(self.flow, self.head, branch, self.runs, key, self.now)
             try:
-                step = self.flow.behaviour(node_id).run(scope)
-                if isinstance(step, (Next, Wait)):
-                    self.check_result(step.result)
-                if isinstance(step, Next):
-                    self.check_result(step.vars)
+                step = self.checked(node_id, self.flow.behaviour(node_id).run(scope))
             except Exception as failure:  # a node type's own mistake must not stop the driver
                 run = self.record(branch, key, known, "failed", ended=True)
                 self.rewrite(run, error=error_of(failure))
@@ -306,6 +223,7 @@ class Walk:
                 run.result, run.source_handle = step.result, step.handle
                 if step.vars:
                     branch.vars = branch.vars | step.vars
+                scope.passed(run)
                 if not self.go(branch, step.handle):
                     return
             elif isinstance(step, Arrive):
@@ -315,20 +233,46 @@ class Walk:
                 run = self.record(branch, key, known, "waiting")
                 run.result, run.source_handle = step.result, step.handle
                 branch.status, branch.resume_at = "waiting", step.until
-                branch.resume_data = {
-                    "nextNodeIds": list(self.flow.targets(node_id, step.handle)),
-                    "context": branch.vars,
-                    "branchId": branch.branch_id,
-                }
+                branch.resume_data = resume_data(branch, self.flow.targets(node_id, step.handle))
                 return
-            elif self.limits.effects is not None and len(self.effects) >= self.limits.effects:
-                branch.status, self.crowded = "ready", True
-                return
-            else:
+            elif self.room(branch):
                 run = self.record(branch, key, known, "running")
                 run.source_handle = step.handle
                 self.perform(branch, run, step)
                 return
+
+    def scope(self, branch: Branch) -> Scope:
+        """Return what the nodes see that the branch comes to."""
+        return Scope(self.flow, self.head, branch, self.runs, self.now)
+
+    def checked(self, node_id: str, step: Any) -> Next | Wait | Effect | Arrive:
+        """Return what a node decided, in a form that can be kept; raise unless it can be done.
+
+        Also that the way out leads somewhere: after an effect it would be too late to find out.
+        """
+        if isinstance(step, Arrive):
+            return step
+        if not isinstance(step, (Next, Wait, Effect)):
+            message = f"the node returned {step!r:.100}, not Next, Wait, Effect or Arrive"
+            raise NodeFailed("node_error", message)
+        if not self.flow.targets(node_id, step.handle):
+            message = f"no edge leaves handle {step.handle!r} of node {node_id}"
+            raise NodeFailed("handle_unconnected", message)
+        most = self.limits.result_bytes
+        if isinstance(step, Wait):
+            # Up to the next millisecond, since what is kept must not come before its time.
+            until = cut(step.until + timedelta(microseconds=999))
+            return replace(step, until=until, result=kept(step.result, most))
+        if isinstance(step, Next) and (step.result is not None or step.vars is not None):
+            return replace(step, result=kept(step.result, most), vars=kept(step.vars, most))
+        return step
+
+    def room(self, branch: Branch) -> bool:
+        """Return whether the driver can begin one more effect; if not, the branch stays ready."""
+        if self.limits.effects is None or len(self.effects) < self.limits.effects:
+            return True
+        branch.status, self.crowded = "ready", True
+        return False
 
     def follow(self, branch: Branch, handle: str | None) -> None:
         """Leave the branch's node by `handle`, and put what goes on in the queue."""
@@ -342,19 +286,6 @@ class Walk:
             branch.current_node_id = targets[0]
             branch.path.append(targets[0])
             return True
-        if not targets:
-            branch.status = "failed"
-            run = self.runs[idempotency_key(self.head.id, branch.current_node_id)]
-            self.rewrite(
-                run,
-                status="failed",
-                error={
-                    "code": "handle_unconnected",
-                    "message": f"no edge leaves handle {handle!r} of node {run.node_id}",
-                    "transient": False,
-                },
-            )
-            return False
         branch.status = "forked"
         stays = len(targets) < self.limits.fork_queue
         for target in targets:
@@ -392,13 +323,15 @@ class Walk:
         """An effect may or may not have happened: apply the node's policy."""
         self.durable = True
         try:
-            step = self.flow.behaviour(branch.current_node_id).run(
-                Scope(self.flow, self.head, branch, self.runs, run.idempotency_key, self.now)
-            )
+            scope = self.scope(branch)
+            scope.key = run.idempotency_key
+            step = self.flow.behaviour(branch.current_node_id).run(scope)
         except Exception:  # it ran once; now not even its policy can be asked for
             step = None
         unknowns = sum(a["status"] == "unknown" for a in run.attempts)
         if isinstance(step, Effect) and step.on_unknown == "resend" and unknowns < RESENDS:
+            if not self.room(branch):
+                return
             again = self.again(replace(run, status="unknown", end_time=self.now))
             self.rewrite(run, **again, status="running", start_time=self.now, end_time=None)
             self.perform(branch, self.runs[run.idempotency_key], step)
@@ -428,6 +361,7 @@ class Walk:
         ended: bool = False,
     ) -> NodeRun:
         """Record that the branch runs its node: a new run, or the next attempt of a failed one."""
+        branch.resume_data = None
         if known is None:
             run = self.build_run(branch, key, status, ended=ended)
             self.runs[key] = self.new[key] = run
@@ -500,6 +434,8 @@ class Walk:
         )
         for branch in self.touched.values():
             patch.count(branch.status, "running")
+            # What is let go is let go once: the same patch committed again is fenced.
+            branch.epoch += branch.status != "running"
         for branch in self.spawned.values():
             patch.count(branch.status, None)
         held = {k: b for k, b in self.claim.branches.items() if k not in self.touched}

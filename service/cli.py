@@ -10,6 +10,7 @@ import json
 import logging
 import signal
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 data_option = click.option(
     "--data",
     "data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     help="Directory of store, queue and key (FLOWKIT_DATA_DIR).",
 )
 host_option = click.option("--host", default="127.0.0.1", show_default=True)
@@ -79,12 +80,12 @@ def demo(contacts: int, keep: bool, data_dir: Path | None) -> None:
 def up(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     """Run the API and workers together until interrupted."""
     from service.server import must_be_free
-    from service.store.open import open_store
     from service.supervisor import Supervisor
+    from service.worker.process import check
 
     settings = _begin(data_dir).prepared()
     must_be_free(host, port)
-    open_store(settings).close()
+    check(settings)
     commands = [["api", "--child", "--host", host, "--port", str(port)]]
     commands += [["worker", "--child"]] * workers
     supervisor = Supervisor(commands, settings.to_environment())
@@ -105,11 +106,12 @@ def up(host: str, port: int, workers: int, data_dir: Path | None) -> None:
 @child_option
 def api(host: str, port: int, data_dir: Path | None, child: bool) -> None:
     """Run the API alone."""
-    from service.server import serve_api
-    from service.store.open import open_store
+    from service.server import must_be_free, serve_api
+    from service.worker.process import check
 
     settings = _begin(data_dir, child=child).prepared()
-    open_store(settings).close()
+    must_be_free(host, port)
+    check(settings)
     if not child:
         click.echo(f"API at http://{host}:{port}, key: {settings.api_key}")
     serve_api(settings, host, port)
@@ -132,9 +134,10 @@ def worker(data_dir: Path | None, child: bool) -> None:
 @child_option
 def simulator(host: str, port: int, token: str, child: bool) -> None:
     """Run the simulator of the WhatsApp Cloud API alone."""
-    from service.server import serve_simulator
+    from service.server import must_be_free, serve_simulator
 
     _begin(None, child=child)
+    must_be_free(host, port)
     if not child:
         click.echo(f"WhatsApp simulator at http://{host}:{port}, token: {token}")
     serve_simulator(token, host, port)
@@ -147,6 +150,8 @@ def validate(file: Path) -> None:
     from flowkit.problems import errors
     from flowkit.validate import validate as check
 
+    # A problem quotes the flow, and not every terminal can show every character.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     wrong = False
     for name, document in _documents(file):
         problems = check(document)
@@ -167,7 +172,7 @@ def _summary(problems: list[Problem]) -> str:
 def _documents(file: Path) -> list[tuple[str, Any]]:
     """Return the name and document of each flow that a file holds."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {file}: {error}") from error
     if file.suffix != ".py":
@@ -177,14 +182,19 @@ def _documents(file: Path) -> list[tuple[str, Any]]:
             raise SettingsError(f"{file} is not JSON: {error}") from error
     from flowkit.flow import Flow
 
-    names: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
+    # As `python FILE` does it: its neighbours can be imported. A module of its own, since the
+    # node types that it may define look for their annotations there.
+    module = types.ModuleType("flowkit_flows")
+    module.__file__ = str(file)
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, str(file.parent))
     try:
-        exec(compile(text, str(file), "exec"), names)
-    except Exception as error:
+        exec(compile(text, str(file), "exec"), vars(module))
+    except (Exception, SystemExit) as error:
         raise SettingsError(f"{file} does not run: {type(error).__name__}: {error}") from error
     flows = [
         (f"{file}: {name}", value.to_dict())
-        for name, value in names.items()
+        for name, value in vars(module).items()
         if isinstance(value, Flow)
     ]
     if not flows:

@@ -6,8 +6,12 @@ Owns the choice and the set-up of the WSGI server. May import `service.app`, sto
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import socket
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from granian import Granian
@@ -22,17 +26,19 @@ if TYPE_CHECKING:
 
 THREADS = 8
 """Requests at once; `?wait=true` holds one for at most ten seconds."""
+DRAIN_SECONDS = 15
+"""How long requests under way may take to end when the server stops."""
 
 
 def serve_api(settings: Settings, host: str, port: int) -> None:
-    """Serve the API until SIGINT or SIGTERM; `settings` are prepared."""
+    """Serve the API until SIGINT or SIGTERM; `settings` are prepared, the address is free."""
     # granian's worker is a process of its own, which reads the settings from its environment.
     os.environ.update(settings.to_environment())
     _serve("service.server:api", host, port)
 
 
 def serve_simulator(token: str, host: str, port: int) -> None:
-    """Serve the WhatsApp simulator until SIGINT or SIGTERM."""
+    """Serve the WhatsApp simulator until SIGINT or SIGTERM; the address is free."""
     os.environ["FLOWKIT_WHATSAPP_TOKEN"] = token
     _serve("service.server:simulator", host, port)
 
@@ -43,6 +49,7 @@ def api() -> Flask:
     from service.store.open import open_store
     from service.worker.queue import Doorbell
 
+    _end_with_server()
     settings = Settings.from_environment().prepared()
     return create_app(settings, open_store(settings), ring=Doorbell(settings).ring)
 
@@ -51,11 +58,11 @@ def simulator() -> Flask:
     """Return the simulator as a WSGI application."""
     from service.channels.whatsapp.simulator import create_simulator
 
+    _end_with_server()
     return create_simulator(os.environ["FLOWKIT_WHATSAPP_TOKEN"])
 
 
 def _serve(target: str, host: str, port: int) -> None:
-    must_be_free(host, port)
     Granian(
         target,
         address=host,
@@ -63,10 +70,29 @@ def _serve(target: str, host: str, port: int) -> None:
         interface=Interfaces.WSGI,
         factory=True,
         workers=1,
+        workers_kill_timeout=DRAIN_SECONDS,
         blocking_threads=THREADS,
         websockets=False,
         log_level=LogLevels.error,
     ).serve()
+
+
+def _end_with_server() -> None:
+    """End granian's worker, in which this runs, when the process that started it is killed.
+
+    Else it would go on serving, and hold the port.
+    """
+    server = multiprocessing.parent_process()
+    if server is None:
+        return
+
+    def wait() -> None:
+        server.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(DRAIN_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="server", daemon=True).start()
 
 
 def must_be_free(host: str, port: int) -> None:
@@ -80,7 +106,7 @@ def must_be_free(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise SettingsError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
         ) from error
 
 

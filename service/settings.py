@@ -38,16 +38,21 @@ def _setting(
 
 
 URL = r"https?://[^\s/]+(/\S*)?"
+VISIBLE = r"[!-~]{1,4096}"
+"""What a header can carry: a secret that was read with its newline is refused here."""
+KEY = r"[!-~]{8,256}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Every setting, with its default; checked when it is made."""
 
-    data_dir: Path = _setting(Path("flowkit-data"), help="directory of store, queue and key")
+    data_dir: Path = _setting(  # noqa: RUF009 - a declaration
+        Path("flowkit-data"), help="directory of store, queue and key"
+    )
     api_key: str | None = _setting(
         None, help="key that clients present; made and kept when absent", secret=True,
-        pattern=r"[!-~]{8,256}",
+        pattern=KEY,
     )  # fmt: skip
     mongodb_url: str | None = _setting(None, help="MongoDB store in place of SQLite", secret=True)
     redis_url: str | None = _setting(
@@ -68,13 +73,17 @@ class Settings:
     whatsapp_base_url: str = _setting(
         "https://graph.facebook.com", help="where the Cloud API is", pattern=URL
     )
-    whatsapp_token: str | None = _setting(None, help="access token", secret=True)
+    whatsapp_token: str | None = _setting(None, help="access token", secret=True, pattern=VISIBLE)
     whatsapp_phone_number_id: str | None = _setting(
         None, help="id of the sending number", pattern=r"\d{1,32}"
     )
     whatsapp_api_version: str = _setting("v25.0", help="Graph API version", pattern=r"v\d+\.\d+")
-    whatsapp_app_secret: str | None = _setting(None, help="signs webhooks", secret=True)
-    whatsapp_verify_token: str | None = _setting(None, help="verifies webhooks", secret=True)
+    whatsapp_app_secret: str | None = _setting(
+        None, help="signs webhooks", secret=True, pattern=VISIBLE
+    )
+    whatsapp_verify_token: str | None = _setting(
+        None, help="verifies webhooks", secret=True, pattern=VISIBLE
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -188,4 +197,9 @@ def _kept_key(path: Path) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(own, path)
         own.unlink()
-    return path.read_text().strip()
+    key = path.read_text("ascii", errors="replace").strip()
+    if not re.fullmatch(KEY, key):
+        raise SettingsError(
+            f"{path} holds no key of 8 to 256 visible ASCII characters: delete it, and one is made"
+        )
+    return key

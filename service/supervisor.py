@@ -30,6 +30,7 @@ class _Child:
     arguments: tuple[str, ...]
     process: subprocess.Popen[bytes]
     started: float
+    again: bool = False
 
 
 class Supervisor:
@@ -67,14 +68,19 @@ class Supervisor:
         return [child.process.pid for child in self._children]
 
     def watch(self) -> None:
-        """Restart what ends, until `stop`, or until a process says that it is unusable."""
+        """Restart what ends, until `stop`, or until a first start shows a process unusable.
+
+        Once it has run, whatever keeps it from starting anew may pass, such as a port that is
+        not free yet.
+        """
         while not self._stopping.wait(0.2):
             for child in self._children:
                 status = child.process.poll()
+                if status == UNUSABLE and not child.again:
+                    self.status = UNUSABLE
+                    self._stopping.set()
+                    return
                 if status is None or time.monotonic() - child.started < RESTART_SECONDS:
-                    if status == UNUSABLE:
-                        self.status = UNUSABLE
-                        self._stopping.set()
                     continue
                 log.warning(
                     "process %d (%s) ended with status %d; starting it again",
@@ -84,7 +90,7 @@ class Supervisor:
                 )
                 _close(child)
                 again = self._start(child.arguments)
-                child.process, child.started = again.process, again.started
+                child.process, child.started, child.again = again.process, again.started, True
 
     def watch_aside(self) -> None:
         """Do `watch` on a thread of its own."""

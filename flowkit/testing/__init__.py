@@ -19,6 +19,6 @@ from flowkit.testing.examples import EPOCH as EPOCH
 from flowkit.testing.examples import SIMPLE as SIMPLE
 from flowkit.testing.examples import flows as flows
 from flowkit.testing.examples import started as started
+from flowkit.testing.invariants import check_invariants as check_invariants
 from flowkit.testing.machine import StoreMachine as StoreMachine
-from flowkit.testing.machine import check_invariants as check_invariants
 from flowkit.testing.memory import MemoryStore as MemoryStore

@@ -56,7 +56,7 @@ def flows(draw: st.DrawFn) -> Flow:
     """Draw small valid flows: messages, delays, conditions, forks and convergence, all to END."""
     nodes: list[dict[str, Any]] = [{"id": "start", "type": "TRIGGER", "config": {}}]
     edges: list[dict[str, Any]] = []
-    shared = draw(st.booleans())
+    ends = draw(st.sampled_from([("end",), ("meet", "meet", "pause", "end")]))
 
     def node(type_: str, config: dict[str, Any]) -> str:
         nodes.append({"id": f"n{len(nodes)}", "type": type_, "config": config})
@@ -68,9 +68,9 @@ def flows(draw: st.DrawFn) -> Flow:
         )
 
     def grow(source: str, handle: str | None, depth: int) -> None:
-        kind = draw(st.sampled_from(STEPS if depth else ("END",)))
+        kind = draw(st.sampled_from(STEPS[source == "start" :] if depth else ("END",)))
         if kind == "END":
-            edge(source, handle, "meet" if shared and source != "start" else "end")
+            edge(source, handle, draw(st.sampled_from(ends)))
         elif kind == "FORK":
             for _ in range(draw(st.integers(2, 3))):
                 grow(source, handle, depth - 1)
@@ -86,6 +86,9 @@ def flows(draw: st.DrawFn) -> Flow:
             grow(here, None, depth - 1)
 
     grow("start", None, 3)
+    if any(e["target"] == "pause" for e in edges):
+        nodes.append({"id": "pause", "type": "DELAY", "config": CONFIGS["DELAY"][0]})
+        edge("pause", None, "meet")
     if any(e["target"] == "meet" for e in edges):
         nodes.append({"id": "meet", "type": "SEND_MESSAGE", "config": CONFIGS["SEND_MESSAGE"][0]})
         edge("meet", None, "end")
@@ -105,7 +108,7 @@ def flows(draw: st.DrawFn) -> Flow:
     )
 
 
-STEPS = ("END", "FORK", "CONDITION", "SEND_MESSAGE", "SEND_MESSAGE", "DELAY")
+STEPS = ("END", "FORK", "FORK", "CONDITION", "SEND_MESSAGE", "SEND_MESSAGE", "DELAY")
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "SEND_MESSAGE": [
         {"kind": "text", "text": "Hello"},
@@ -129,6 +132,7 @@ PAYLOADS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 )
 OUTCOMES = st.sampled_from(
     [
+        Outcome("completed", result={"messageId": "wamid.1"}),
         Outcome("completed", result={"messageId": "wamid.1"}),
         Outcome("failed", error={"code": "whatsapp_131026", "message": "no", "transient": False}),
         Outcome("unknown", error={"code": "outcome_unknown", "message": "?", "transient": False}),

@@ -1,6 +1,6 @@
-"""The state machine that drives a store and `MemoryStore` alike, and what always holds.
+"""The state machine that drives a store and `MemoryStore` alike.
 
-May import the core of `flowkit`, `memory`, `examples` and Hypothesis.
+May import the core of `flowkit`, `memory`, `examples`, `invariants` and Hypothesis.
 """
 
 from __future__ import annotations
@@ -10,28 +10,34 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from hypothesis import event, note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from flowkit import engine
-from flowkit.engine import Ended, Limits, Resume
+from flowkit.engine import Ended, Limits, Resume, Turn
 from flowkit.errors import Conflict
-from flowkit.execution import (
-    TERMINAL,
-    BranchRef,
-    Claim,
-    Execution,
-    Patch,
-    idempotency_key,
-    status_of,
-)
+from flowkit.execution import Answer, BranchRef, Claim, Patch, idempotency_key
 from flowkit.flow import Flow
 from flowkit.testing.examples import EPOCH, OUTCOMES, PAYLOADS, flows
+from flowkit.testing.invariants import check_invariants
 from flowkit.testing.memory import MemoryStore
+
+OWNERS = st.sampled_from(["a", "b"])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Drives a store and `MemoryStore` alike and compares every answer and every record."""
+    """Drives a store and `MemoryStore` alike and compares every answer and every record.
+
+    Two workers claim, advance, stumble and come back; clocks jump; executions are retried and
+    cancelled. What it comes across is reported to `saw`.
+    """
 
     make_store: Callable[[], Any]
     LEASE_MS = 30_000
@@ -44,10 +50,25 @@ class StoreMachine(RuleBasedStateMachine):
         self.flows: dict[str, Flow] = {}
         self.claims: list[Claim] = []
         self.stale: list[Patch] = []
+        self.begun: set[tuple[str, int]] = set()
+        self.completed: set[str] = set()
 
     def teardown(self) -> None:
-        """Close the store."""
+        """Say what the executions came to, and close the store."""
+        for execution_id in self.flows:
+            execution = self.model.get_execution(execution_id)
+            self.saw(f"execution {execution.status}")
+            for branch in execution.branches:
+                self.saw(f"branch {branch.status}")
+            for run in execution.executed_nodes:
+                self.saw(f"run {run.status}")
+                if run.retry_count:
+                    self.saw("another attempt")
         self.store.close()
+
+    def saw(self, what: str) -> None:
+        """Count something in Hypothesis's statistics."""
+        event(what)
 
     def both(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         """Call a verb of the store and of the model; they must answer alike."""
@@ -58,6 +79,13 @@ class StoreMachine(RuleBasedStateMachine):
             model.sort(key=lambda claim: claim.head.id)
         assert ours == model
         return ours
+
+    # -- triggers and time
+
+    @initialize(flow=flows(), payloads=st.lists(PAYLOADS, min_size=1, max_size=3))
+    def begin(self, flow: Flow, payloads: list[Any]) -> None:
+        """Start with executions, since nothing happens without one."""
+        self.trigger(flow, payloads)
 
     @precondition(lambda self: len(self.flows) < 5)
     @rule(flow=flows(), payloads=st.lists(PAYLOADS, min_size=1, max_size=3))
@@ -75,49 +103,97 @@ class StoreMachine(RuleBasedStateMachine):
         """Let time pass, or the clock go back."""
         self.now += timedelta(seconds=seconds)
 
-    @rule(owner=st.sampled_from(["a", "b"]), limit=st.integers(1, 5), expired=st.booleans())
+    # -- workers
+
+    @rule(owner=OWNERS, limit=st.integers(1, 5), expired=st.booleans())
     def claim(self, owner: str, limit: int, expired: bool) -> None:
         """Claim for one of two workers."""
         self.claims += self.both(
             "claim", owner, now=self.now, lease_ms=self.LEASE_MS, limit=limit, expired=expired
         )
 
+    @rule(
+        data=st.data(),
+        rounds=st.integers(1, 4),
+        limit=st.sampled_from([1, 100]),
+        fork_queue=st.sampled_from([2, 10]),
+        seconds=st.sampled_from([0, 0, 31, 86_400]),
+    )
+    def work(
+        self, data: st.DataObject, rounds: int, limit: int, fork_queue: int, seconds: int
+    ) -> None:
+        """Let both workers claim and each holder take a turn, a few times: the way to the end."""
+        for _ in range(rounds):
+            self.pass_time(seconds)
+            for owner in ("a", "b"):
+                self.claim(owner, limit, True)
+            for _ in range(len(self.claims)):
+                self.advance(data, fork_queue=fork_queue, room=None, at_once=True)
+
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), fork_queue=st.sampled_from([2, 10]))
-    def advance(self, data: st.DataObject, fork_queue: int) -> None:
-        """Let the holder of a claim, which may have lost it, take a turn and commit."""
+    @rule(
+        data=st.data(),
+        fork_queue=st.sampled_from([2, 10]),
+        room=st.sampled_from([None, None, 0, 1]),
+        at_once=st.sampled_from([True, True, True, False]),
+    )
+    def advance(
+        self, data: st.DataObject, fork_queue: int, room: int | None, at_once: bool
+    ) -> None:
+        """Let the holder of a claim, which may have lost it, take a turn and commit.
+
+        Not `at_once`: it decides, then hangs; its patch may come much later.
+        """
         claim = self.claims.pop(data.draw(st.integers(0, len(self.claims) - 1)))
-        events: list[Any] = []
-        for branch in claim.branches.values():
-            run = claim.runs.get(idempotency_key(claim.head.id, branch.current_node_id))
-            inside = run and run.branch_id == branch.branch_id and run.status == "running"
-            if inside and data.draw(st.booleans()):
-                events.append(Ended(branch.branch_id, data.draw(OUTCOMES), self.now))
-            else:
-                events.append(Resume(branch.branch_id))
-        flow = self.flows[claim.head.id]
-        before = copy.deepcopy(claim)
-        turn = engine.advance(
-            flow, claim, events, now=self.now, limits=Limits(fork_queue=fork_queue)
-        )
-        assert claim == before, "the engine changed what it was given"
-        (answer,) = self.both("commit", [turn.patch], now=self.now, lease_ms=self.LEASE_MS)
+        events = [
+            Ended(branch.branch_id, data.draw(OUTCOMES), self.now)
+            if self.inside(claim, branch.branch_id) and data.draw(st.booleans())
+            else Resume(branch.branch_id)
+            for branch in claim.branches.values()
+        ]
+        note(f"{claim.head.id}: {events}")
+        flow, limits = self.flows[claim.head.id], Limits(fork_queue=fork_queue, effects=room)
+        before = copy.deepcopy((claim, events))
+        turn = engine.advance(flow, claim, events, now=self.now, limits=limits)
+        assert (claim, events) == before, "the engine changed what it was given"
+        assert turn == engine.advance(flow, claim, events, now=self.now, limits=limits)
         self.stale.append(turn.patch)
-        if answer.outcome == "ok" and turn.claim.branches:
-            self.claims.append(turn.claim)
+        if at_once:
+            (answer,) = self.both("commit", [turn.patch], now=self.now, lease_ms=self.LEASE_MS)
+            self.after(claim, turn, answer)
+
+    def inside(self, claim: Claim, branch_id: str) -> bool:
+        """Return whether, as far as the claim knows, the branch is inside an effect."""
+        node_id = claim.branches[branch_id].current_node_id
+        run = claim.runs.get(idempotency_key(claim.head.id, node_id))
+        return run is not None and (run.branch_id, run.status) == (branch_id, "running")
+
+    def after(self, claim: Claim, turn: Turn, answer: Answer) -> None:
+        """Act on the store's answer as a worker does."""
+        self.saw(f"commit {answer.outcome}")
+        if answer.outcome == "ok":
+            for performance in turn.effects:
+                attempt = (performance.key, performance.attempt)
+                assert attempt not in self.begun, "an attempt begins once"
+                assert performance.key not in self.completed, "it has happened already"
+                self.begun.add(attempt)
+            claim = turn.claim
         elif answer.outcome == "lost":
-            self.claims.append(engine.with_runs(claim, answer.runs))
+            claim = engine.with_runs(claim, answer.runs)
         elif answer.outcome == "fenced":
-            rest = engine.without(claim, answer.fenced)
-            if rest.branches:
-                self.claims.append(rest)
+            claim = engine.without(claim, answer.fenced)
+        else:
+            return
+        if claim.branches:
+            self.claims.append(claim)
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data())
     def commit_again(self, data: st.DataObject) -> None:
-        """Commit a patch that was committed before: replay must change nothing twice."""
+        """Commit a patch that was committed before, or long ago decided: no change comes twice."""
         patch = data.draw(st.sampled_from(self.stale))
-        self.both("commit", [patch], now=self.now, lease_ms=self.LEASE_MS)
+        (answer,) = self.both("commit", [patch], now=self.now, lease_ms=self.LEASE_MS)
+        self.saw(f"commit again {answer.outcome}")
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), verb=st.sampled_from(["renew", "release"]))
@@ -126,21 +202,45 @@ class StoreMachine(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.claims))
         refs = [BranchRef(claim.head.id, b.branch_id, b.epoch) for b in claim.branches.values()]
         more = {"lease_ms": self.LEASE_MS} if verb == "renew" else {}
-        self.both(verb, refs, now=self.now, **more)
+        gone = self.both(verb, refs, now=self.now, **more)
+        self.saw(f"{verb} {'refused' if gone else 'done'}")
 
-    @precondition(lambda self: self.flows)
-    @rule(data=st.data(), action=st.sampled_from([engine.cancel, engine.retry]))
-    def by_hand(self, data: st.DataObject, action: Any) -> None:
-        """Cancel or retry an execution."""
+    @precondition(lambda self: self.begun)
+    @rule(data=st.data(), outcome=OUTCOMES)
+    def come_late(self, data: st.DataObject, outcome: Any) -> None:
+        """Offer an outcome as evidence, as one does who is no longer asked."""
+        key, attempt = data.draw(st.sampled_from(sorted(self.begun)))
+        execution = self.store.get_execution(key.split("_")[0])
+        (run,) = [run for run in execution.executed_nodes if run.idempotency_key == key]
+        patch = engine.evidence(execution.id, run, attempt, outcome, self.now)
+        if patch is not None:
+            (answer,) = self.both("commit", [patch], now=self.now)
+            self.saw(f"evidence {answer.outcome}")
+
+    # -- people
+
+    @rule(data=st.data(), action=st.sampled_from(["cancel", "retry", "retry one"]))
+    def by_hand(self, data: st.DataObject, action: str) -> None:
+        """Cancel or retry an execution, at once or so slowly that it has gone on meanwhile."""
         execution = self.store.get_execution(data.draw(st.sampled_from(sorted(self.flows))))
-        more = {} if action is engine.cancel else {"node_ids": None}
+        failed = [b.current_node_id for b in execution.branches if b.status == "failed"]
         try:
-            patch = action(execution, **more, now=self.now)
+            if action == "cancel":
+                patch = engine.cancel(execution, now=self.now)
+            else:
+                chosen = (
+                    [data.draw(st.sampled_from(failed))] if failed and "one" in action else None
+                )
+                patch = engine.retry(execution, chosen, now=self.now)
         except Conflict:
             return
-        (answer,) = self.both("commit", [patch], now=self.now)
-        assert answer.outcome == "ok"
         self.stale.append(patch)
+        if data.draw(st.booleans()):
+            (answer,) = self.both("commit", [patch], now=self.now)
+            assert answer.outcome == "ok"
+            self.saw(action)
+
+    # -- what always holds
 
     @invariant()
     def same_records(self) -> None:
@@ -150,34 +250,6 @@ class StoreMachine(RuleBasedStateMachine):
             ours = self.store.get_execution(execution_id)
             assert ours == self.model.get_execution(execution_id)
             check_invariants(ours)
-
-
-def check_invariants(execution: Execution) -> None:
-    """Assert what holds of every execution at every moment.
-
-    Counts agree with the branches, the status with the counts, ``resume_at`` with the waiting
-    branches, each END arrival with a completed branch, and each open branch is alone at its node.
-    """
-    leaves = [b for b in execution.branches if b.status != "forked"]
-    opened = [b for b in leaves if b.status in ("ready", "running", "waiting")]
-    waiting = [b for b in leaves if b.status == "waiting"]
-    failed = [b for b in leaves if b.status == "failed"]
-    assert (execution.open, execution.waiting, execution.failed) == (
-        len(opened),
-        len(waiting),
-        len(failed),
-    )
-    if execution.status == "cancelled":
-        assert not opened
-    else:
-        assert execution.status == status_of(len(opened), len(waiting), len(failed))
-    assert (execution.ended_at is not None) == (execution.status in TERMINAL)
-    assert execution.resume_at == min(
-        (b.resume_at for b in waiting if b.resume_at is not None), default=None
-    )
-    completed = {b.branch_id for b in leaves if b.status == "completed"}
-    arrived = [arrival for run in execution.executed_nodes for arrival in run.arrivals]
-    assert sorted(arrived) == sorted(completed), "each branch arrives once"
-    keys = [run.idempotency_key for run in execution.executed_nodes]
-    assert len(keys) == len(set(keys)), "a node runs once"
-    assert len({b.branch_id for b in execution.branches}) == len(execution.branches)
+            self.completed |= {
+                run.idempotency_key for run in ours.executed_nodes if run.status == "completed"
+            }

@@ -23,8 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flowkit.client import Client
+from flowkit.clock import SystemClock
 from flowkit.errors import ServiceError
-from flowkit.flow import Flow
 from flowkit.history import node_table
 from flowkit.problems import errors
 from service.demo.checkouts import checkouts
@@ -32,6 +32,7 @@ from service.demo.flow import VOUCHER, abandoned_cart
 from service.server import free_port
 from service.settings import Settings
 from service.supervisor import Supervisor
+from service.worker.process import check
 
 HOST = "127.0.0.1"
 TOKEN = "demo"
@@ -71,6 +72,7 @@ def run(*, contacts: int, keep: bool, data_dir: Path | None) -> int:
         whatsapp_phone_number_id="106540352242922",
         log_level="WARNING",
     ).prepared()
+    check(settings)
     supervisor = Supervisor(
         [
             [
@@ -95,10 +97,10 @@ def run(*, contacts: int, keep: bool, data_dir: Path | None) -> int:
             Client(url, api_key=settings.api_key) as client,
             httpx.Client(base_url=settings.whatsapp_base_url) as whatsapp,
         ):
-            _wait_until_up(client, whatsapp)
             try:
+                _wait_until_up(client, whatsapp, supervisor)
                 _demonstrate(console, client, whatsapp, contacts)
-            except (DemoFailed, ServiceError) as failure:
+            except (DemoFailed, ServiceError, httpx.HTTPError) as failure:
                 console.print(f"[red]The demonstration failed: {failure}[/red]")
                 return 1
             console.print(f"\nThe history lies in [bold]{settings.data_dir}[/bold]; look again:")
@@ -125,6 +127,8 @@ def _demonstrate(console: Console, client: Client, whatsapp: httpx.Client, conta
     if problems:
         raise DemoFailed("; ".join(map(str, problems)))
     flow = client.push(abandoned_cart, activate=True)
+    # Not those of a demonstration before this one, on the same data.
+    ours = {"flow": flow, "since": SystemClock().now()}
     console.print(
         f"[bold]{flow.name}[/bold]: {len(flow.nodes)} nodes, version {flow.version}, active"
     )
@@ -147,40 +151,40 @@ def _demonstrate(console: Console, client: Client, whatsapp: httpx.Client, conta
                 progress.advance(posting)
         running = progress.add_task("executions ended ", total=contacts)
         executions = _settled(
-            client, flow, contacts, lambda n: progress.update(running, completed=n)
+            client, ours, contacts, lambda n: progress.update(running, completed=n)
         )
-    _show(console, client, flow, executions, "After the first run")
+    _show(console, client, ours, executions, "After the first run")
     _expect(executions, completed=contacts - len(rejected), failed=len(rejected))
 
     console.print(f"\nThe voucher was refused to {len(rejected)} contacts. Lifting that; retrying.")
     whatsapp.delete("/_simulator/rules").raise_for_status()
     for execution_id in executions.loc[executions["status"] == "failed", "execution_id"]:
         client.retry(str(execution_id), ["voucher"])
-    executions = _settled(client, flow, contacts, lambda n: None)
-    _show(console, client, flow, executions, "After the retry")
+    executions = _settled(client, ours, contacts, lambda n: None)
+    _show(console, client, ours, executions, "After the retry")
     _expect(executions, completed=contacts, failed=0)
 
-    _show_messages(console, _received(whatsapp), contacts)
+    _show_messages(console, _received(whatsapp, set(executions["execution_id"])), contacts)
 
 
-def _wait_until_up(client: Client, whatsapp: httpx.Client) -> None:
+def _wait_until_up(client: Client, whatsapp: httpx.Client, supervisor: Supervisor) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             client.health()
             whatsapp.get("/_simulator/rules").raise_for_status()
             return
-        except (ServiceError, httpx.HTTPError):
-            if time.monotonic() > deadline:
-                raise
+        except (ServiceError, httpx.HTTPError) as error:
+            if supervisor.status or time.monotonic() > deadline:
+                raise DemoFailed(f"the service did not start: {error}") from error
             time.sleep(0.05)
 
 
-def _settled(client: Client, flow: Flow, contacts: int, tell: Any) -> pd.DataFrame:
+def _settled(client: Client, ours: dict[str, Any], contacts: int, tell: Any) -> pd.DataFrame:
     """Wait until every execution has ended, and return their frame."""
     deadline = time.monotonic() + SETTLE_SECONDS + 0.02 * contacts
     while True:
-        executions = client.executions(flow=flow)
+        executions = client.executions(**ours)
         ended = int(executions["ended_at"].notna().sum())
         tell(ended)
         if ended >= contacts:
@@ -198,11 +202,15 @@ def _expect(executions: pd.DataFrame, **expected: int) -> None:
 
 
 def _show(
-    console: Console, client: Client, flow: Flow, executions: pd.DataFrame, title: str
+    console: Console,
+    client: Client,
+    ours: dict[str, Any],
+    executions: pd.DataFrame,
+    title: str,
 ) -> None:
     by_status = executions["status"].value_counts().sort_index()
     _print(console, f"{title}: executions by status", ("status", "executions"), by_status.items())
-    table = node_table(client.node_runs(flow=flow))
+    table = node_table(client.node_runs(**ours))
     _print(
         console,
         f"{title}: nodes",
@@ -214,15 +222,15 @@ def _show(
     )
 
 
-def _received(whatsapp: httpx.Client) -> list[dict[str, Any]]:
-    """Return everything that the simulator has on record."""
+def _received(whatsapp: httpx.Client, execution_ids: set[str]) -> list[dict[str, Any]]:
+    """Return what the simulator has on record of these executions."""
     messages: list[dict[str, Any]] = []
     since: Any = 0
     while since is not None:
         page = whatsapp.get("/_simulator/messages", params={"since": since}).json()
         messages += page["items"]
         since = page["nextCursor"]
-    return messages
+    return [m for m in messages if str(m["callbackData"]).partition("_")[0] in execution_ids]
 
 
 def _ms(duration: Any) -> str:

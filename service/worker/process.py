@@ -59,6 +59,19 @@ def _refused(code: str, message: str) -> Outcome:
     return Outcome("failed", error={"code": code, "message": message, "transient": False})
 
 
+def check(settings: Settings) -> None:
+    """Raise what would keep processes with these settings from starting.
+
+    Raises
+    ------
+    SettingsError
+        When queue, store or channel refuse them.
+    """
+    Doorbell(settings)
+    with contextlib.closing(open_store(settings)), channels(settings):
+        pass
+
+
 def work(settings: Settings) -> None:
     """Run a worker until SIGINT or SIGTERM; must be called in the main thread."""
     stop = threading.Event()

@@ -12,11 +12,12 @@ than the sweep interval or until the store's next due time.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -37,16 +38,22 @@ Perform = Callable[[Performance], Outcome]
 CLOCK_STEP_SECONDS = 5.0
 """From here on a change of wall clock against monotonic clock counts as a jump."""
 PAUSE_AFTER_ERROR_SECONDS = 1.0
+STOP_SECONDS = 20.0
+"""For how long a worker that stops tries to record what a failing store does not take."""
 LEAST_SLEEP_SECONDS = 0.02
 EVIDENCE_TRIES = 5
 
 
 @dataclass(slots=True)
 class Held:
-    """What the runner holds of one execution, and the events that no commit has taken yet."""
+    """What the runner holds of one execution, and the events that no commit has taken yet.
+
+    After a failure of its own it rests until `rests_until`, in monotonic seconds.
+    """
 
     claim: Claim
     events: list[Event] = field(default_factory=list)
+    rests_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +124,12 @@ class Runner:
         self._inbox: queue.SimpleQueue[tuple[BranchRef, Ended] | None] = queue.SimpleQueue()
         self._held: dict[str, Held] = {}
         self._late: list[Late] = []
+        self._late_rests_until = 0.0
+        self._returned: list[BranchRef] = []
         self._in_flight: dict[BranchRef, Performance] = {}
         self._flow = lru_cache(maxsize=256)(store.get_version)
         self._stopping = threading.Event()
+        self._stop_by = 0.0
         self._crowded = False
         self._more = True
         self._renewed = time.monotonic()
@@ -134,6 +144,7 @@ class Runner:
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns once the effects under way are recorded."""
+        self._stop_by = time.monotonic() + STOP_SECONDS
         self._stopping.set()
         self.wake()
 
@@ -142,52 +153,61 @@ class Runner:
     def run(self) -> None:
         """Work until stopped. Errors of the store are logged and outlived."""
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="effect") as pool:
-            while not (self._stopping.is_set() and not self._held and not self._late):
+            while not self._done():
                 try:
                     self._collect(self._patience())
                     self.step(pool)
                 except Exception:
                     log.exception("the worker could not go on; trying again")
                     time.sleep(PAUSE_AFTER_ERROR_SECONDS)
+        if self._held or self._late:
+            log.error("stopped with work that the store did not take; its leases run out")
+
+    def _done(self) -> bool:
+        if not self._stopping.is_set():
+            return False
+        if not self._held and not self._late and not self._returned:
+            return True
+        return not self._in_flight and time.monotonic() > self._stop_by
 
     def step(self, pool: ThreadPoolExecutor) -> None:
         """Do once what is to be done: renew, claim, advance and commit."""
         self._watch_clock()
         if time.monotonic() - self._renewed >= self._lease / 3:
             self._renew()
-        self._offer_late()
         self._claim()
         while news := self._news():
-            try:
-                self._turn(news, pool)
-            except Exception:
-                if len(news) == 1:
-                    raise
-                log.exception("%d executions could not go on together; one by one", len(news))
-                self._one_by_one(news, pool)
+            self._advance(news, pool)
+        self._offer_late()
+        self._release()
 
-    def _one_by_one(self, news: list[Held], pool: ThreadPoolExecutor) -> None:
-        """Let no execution hold up the others by what is wrong with it."""
-        failures = []
-        for held in news:
-            try:
-                self._turn([held], pool)
-            except Exception as error:
-                log.exception("execution %s could not go on", held.claim.head.id)
-                failures.append(error)
-        if failures:
-            raise ExceptionGroup("executions could not go on", failures)
+    def _advance(self, news: list[Held], pool: ThreadPoolExecutor) -> None:
+        """Advance and commit; let no execution hold up the others by what is wrong with it."""
+        try:
+            self._turn(news, pool)
+        except Exception as error:
+            if len(news) > 1:
+                log.warning("%d executions not together, but one by one: %r", len(news), error)
+                for held in news:
+                    self._advance([held], pool)
+                return
+            (held,) = news
+            log.exception("execution %s could not go on; trying again", held.claim.head.id)
+            held.rests_until = time.monotonic() + PAUSE_AFTER_ERROR_SECONDS
+            if self._stopping.is_set():
+                self._return(held)
 
     def _news(self) -> list[Held]:
-        return [held for held in self._held.values() if held.events]
+        now = time.monotonic()
+        return [held for held in self._held.values() if held.events and held.rests_until <= now]
 
     def _patience(self) -> float:
         """Return for how long there is nothing to do unless someone wakes us."""
-        if self._more or self._news():
+        if self._news() or (self._more and self._room()):
             return 0.0
         until_renewal = self._renewed + self._lease / 3 - time.monotonic()
         sleep = min(self._sweep, until_renewal)
-        if self._free() and not self._stopping.is_set():
+        if self._room():
             now = self._clock.now()
             due = self._store.next_due(now=now)
             if due is not None:
@@ -200,24 +220,30 @@ class Runner:
         """Take in everything that waits in the inbox; wait for the first at most `timeout`."""
         try:
             item = self._inbox.get(timeout=timeout) if timeout > 0 else self._inbox.get_nowait()
+        except queue.Empty:
+            self._more = self._more or timeout > 0  # the sweep: look for work unasked
+            return
+        with contextlib.suppress(queue.Empty):
             while True:
                 if item is None:
                     self._more = True
                 else:
                     self._receive(*item)
                 item = self._inbox.get_nowait()
-        except queue.Empty:
-            pass
 
     def _receive(self, ref: BranchRef, event: Ended) -> None:
         """Take in the outcome of an effect: as news if the branch is still ours."""
         performance = self._in_flight.pop(ref)
-        held = self._held.get(ref.execution_id)
-        branch = held and held.claim.branches.get(ref.branch_id)
-        if held and branch and branch.epoch == ref.epoch:
-            held.events.append(event)
+        if self._holds(ref):
+            self._held[ref.execution_id].events.append(event)
         else:
             self._late.append(Late(ref.execution_id, performance.key, performance.attempt, event))
+
+    def _holds(self, ref: BranchRef) -> bool:
+        """Whether the branch is ours for all that we know; from any thread."""
+        held = self._held.get(ref.execution_id)
+        branch = held.claim.branches.get(ref.branch_id) if held else None
+        return branch is not None and branch.epoch == ref.epoch
 
     # ----------------------------------------------------------------- leases
 
@@ -225,7 +251,9 @@ class Runner:
         refs = [ref for held in self._held.values() for ref in refs_of(held)]
         started = time.monotonic()
         if refs:
-            self._store.renew(refs, now=self._clock.now(), lease_ms=self._lease_ms)
+            gone = self._store.renew(refs, now=self._clock.now(), lease_ms=self._lease_ms)
+            for ref in gone:
+                self._give_up(self._held[ref.execution_id], {ref.branch_id})
         self._renewed = started
 
     @property
@@ -249,10 +277,16 @@ class Runner:
     def _free(self) -> int:
         return max(0, self._concurrency - len(self._in_flight))
 
+    def _room(self) -> int:
+        """Return how many branches may be claimed now."""
+        if self._stopping.is_set():
+            return 0
+        return self._free() if self._crowded or self._in_flight else self._batch
+
     def _claim(self) -> None:
         """Claim what there is, as much as there is room for."""
-        room = self._free() if self._crowded or self._in_flight else self._batch
-        if self._stopping.is_set() or not self._more or not room:
+        room = self._room()
+        if not self._more or not room:
             return
         claims = self._store.claim(
             self._owner,
@@ -270,6 +304,9 @@ class Runner:
             if held is None:
                 self._held[claim.head.id] = Held(claim, resumed)
             else:
+                # What we thought ours and claim anew had been another's in between.
+                self._give_up(held, claim.branches.keys())
+                self._held[claim.head.id] = held
                 held.claim = Claim(
                     claim.head,
                     held.claim.branches | claim.branches,
@@ -319,20 +356,16 @@ class Runner:
         elif answer.outcome == "lost":
             held.claim = engine.with_runs(held.claim, answer.runs)
         elif answer.outcome == "fenced":
-            self._give_up(held, answer.fenced)
+            self._give_up(held, set(answer.fenced))
         elif answer.outcome == "cancelled":
-            self._give_up(held, list(held.claim.branches))
+            self._give_up(held, set(held.claim.branches))
         else:
             # Someone settled a run by evidence: whoever claims the branches next reads it anew.
-            stale = [event.branch_id for event in held.events]
-            refs = [ref for ref in refs_of(held) if ref.branch_id in stale]
-            self._give_up(held, stale)
-            self._offer_late()
-            self._store.release(refs, now=self._clock.now())
+            self._return(held)
         if not held.claim.branches:
             self._held.pop(execution_id, None)
 
-    def _give_up(self, held: Held, branch_ids: list[str]) -> None:
+    def _give_up(self, held: Held, branch_ids: Set[str]) -> None:
         """Let go of branches that are not ours; what their effects came to is still evidence."""
         for event in held.events:
             if isinstance(event, Ended) and event.branch_id in branch_ids:
@@ -343,11 +376,35 @@ class Runner:
                 )
         held.claim = engine.without(held.claim, branch_ids)
         held.events = [event for event in held.events if event.branch_id not in branch_ids]
+        if not held.claim.branches:
+            self._held.pop(held.claim.head.id, None)
+
+    def _return(self, held: Held) -> None:
+        """Leave the branches that have news to whoever claims them next."""
+        branch_ids = {event.branch_id for event in held.events}
+        self._returned += [ref for ref in refs_of(held) if ref.branch_id in branch_ids]
+        self._give_up(held, branch_ids)
 
     def _offer_late(self) -> None:
-        while self._late:
-            self._offer(self._late[-1])
-            self._late.pop()
+        if not self._late or time.monotonic() < self._late_rests_until:
+            return
+        late, self._late = self._late, []
+        for outcome in late:
+            try:
+                self._offer(outcome)
+            except Exception:
+                log.exception("the outcome under %s is not recorded; trying again", outcome.key)
+                self._late.append(outcome)
+                self._late_rests_until = time.monotonic() + PAUSE_AFTER_ERROR_SECONDS
+
+    def _release(self) -> None:
+        """Release what was returned, once what is known of it is recorded."""
+        unrecorded = {late.execution_id for late in self._late}
+        refs = [ref for ref in self._returned if ref.execution_id not in unrecorded]
+        if refs:
+            self._store.release(refs, now=self._clock.now())
+            self._returned = [ref for ref in self._returned if ref not in refs]
+            self._more = True
 
     def _offer(self, late: Late) -> None:
         """Offer an outcome that may no longer lead on as evidence of what happened."""
@@ -369,17 +426,21 @@ class Runner:
         """Perform one effect; runs on a thread of the pool, and always reports."""
         outcome = NOT_PERFORMED
         try:
-            if time.monotonic() - self._renewed < self._lease or self._still_held(ref):
+            if self._still_held(ref):
                 faults.hit("before_effect")
                 outcome = PERFORMANCE_BROKE
                 outcome = self._perform(performance)
                 faults.hit("after_effect")
-        except Exception:
+        except BaseException:  # also one that means to end this thread
             log.exception("the effect under %s broke off", performance.key)
         self._inbox.put((ref, Ended(ref.branch_id, outcome, self._clock.now())))
 
     def _still_held(self, ref: BranchRef) -> bool:
-        """Ask the store, since this process may have slept past its lease."""
+        """Look at the lease; in the store, if this process may have slept past it."""
+        if not self._holds(ref):
+            return False
+        if time.monotonic() - self._renewed < self._lease:
+            return True
         return not self._store.renew([ref], now=self._clock.now(), lease_ms=self._lease_ms)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from flowkit import kinds
+from flowkit.errors import NodeFailed
 from flowkit.fields import Spec, parse, specs
 from flowkit.flow import Flow
-from flowkit.jsonlogic import OPERATORS
-from flowkit.nodetype import NodeType, node_types
 from flowkit.nodes.logic import Condition
 from flowkit.nodes.system import End, Trigger
+from flowkit.nodetype import NodeType, node_types
+from flowkit.operators import OPERATORS
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 scalars = (
@@ -41,6 +42,15 @@ scopes = st.fixed_dictionaries(
         "trigger": st.dictionaries(st.sampled_from(["total", "items"]), json_values),
     }
 )
+
+
+def failure_of(run: Callable[[], Any]) -> str | None:
+    """The code with which `run` fails as a node does; None when it does not."""
+    try:
+        run()
+    except NodeFailed as failure:
+        return failure.code
+    return None
 
 
 def _operations(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sdk.strategies import flows
 
 from flowkit.errors import Invalid
 from flowkit.expression import contact, trigger
@@ -19,6 +18,7 @@ from flowkit.nodes.delays import Delay
 from flowkit.nodes.logic import Condition
 from flowkit.nodes.messages import SendMessage
 from flowkit.problems import errors
+from tests.sdk.strategies import flows
 
 
 def start(**options: Any) -> Flow:
@@ -162,7 +162,7 @@ def test_mistakes_are_invalid_and_named(make: Any, code: str) -> None:
 def test_wrong_names_are_python_s_errors_with_a_hint() -> None:
     with pytest.raises(AttributeError, match=r"no 'dely'; did you mean 'delay'\?"):
         start().dely(days=1)
-    with pytest.raises(AttributeError, match="steps are .*send"):
+    with pytest.raises(AttributeError, match=r"steps are .*send"):
         start().xyzzy()
     with pytest.raises(TypeError, match=r"send\(\) got an unexpected keyword argument 'txt'.*text"):
         start().send(txt="hi")

@@ -31,7 +31,7 @@ from flowkit.jsonlogic import check_logic, truthy
         (contact.country == "BR", {"==": [{"var": "contact.country"}, "BR"]}),
         (contact.country != None, {"!=": [{"var": "contact.country"}, None]}),  # noqa: E711
         (trigger.total > 100, {">": [{"var": "trigger.total"}, 100]}),
-        (100 < trigger.total, {">": [{"var": "trigger.total"}, 100]}),
+        (100 < trigger.total, {">": [{"var": "trigger.total"}, 100]}),  # noqa: SIM300
         (contact.age >= contact.limit, {">=": [{"var": "contact.age"}, {"var": "contact.limit"}]}),
         (contact.age <= 3, {"<=": [{"var": "contact.age"}, 3]}),
         (variables.seen < 3, {"<": [{"var": "vars.seen"}, 3]}),

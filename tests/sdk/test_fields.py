@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sdk.strategies import builtin_types, configs, json_values
 
 from flowkit.errors import Invalid
 from flowkit.expression import check_logic, check_mapping, check_template, contact
@@ -20,6 +19,7 @@ from flowkit.nodes.logic import Condition
 from flowkit.nodes.messages import SendMessage
 from flowkit.nodes.system import Trigger
 from flowkit.nodetype import Context, Next, NodeType
+from tests.sdk.strategies import builtin_types, configs, json_values
 
 formats = jsonschema.FormatChecker(formats=())
 formats.checks("liquid")(lambda value: not isinstance(value, str) or not check_template(value))
@@ -206,7 +206,7 @@ def test_a_field_without_help_or_of_a_strange_type_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"'size' must be declared with field"):
         specs(Bare)
-    with pytest.raises(TypeError, match="'when'.*complex"):
+    with pytest.raises(TypeError, match=r"'when'.*complex"):
         specs(Strange)
 
 

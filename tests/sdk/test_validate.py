@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sdk.strategies import flows, json_values, mangled
 
 from flowkit.flow import Flow
 from flowkit.problems import Problem, errors
 from flowkit.validate import RULES, validate
+from tests.sdk.strategies import flows, json_values, mangled
 
 DAY = {"amount": 1, "unit": "days"}
 

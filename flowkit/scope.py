@@ -1,0 +1,85 @@
+"""What a node sees while it runs.
+
+May import `flow`, `jsonlogic`, `template`, `execution`, `wire`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from flowkit.execution import Branch, Execution, NodeRun, idempotency_key
+from flowkit.flow import Flow
+from flowkit.jsonlogic import evaluate
+from flowkit.template import render
+from flowkit.wire import iso
+
+
+class Scope:
+    """The time, the contact and the data of a branch, for the nodes that it runs in a row.
+
+    Its driver sets `key` before each node and calls `passed` after it, so that what was
+    gathered for one node need not be gathered again for the next.
+    """
+
+    __slots__ = ("_branch", "_data", "_flow", "_head", "_runs", "key", "now")
+
+    def __init__(
+        self,
+        flow: Flow,
+        head: Execution,
+        branch: Branch,
+        runs: Mapping[str, NodeRun],
+        now: datetime,
+    ) -> None:
+        self._flow = flow
+        self._head = head
+        self._branch = branch
+        self._runs = runs
+        self._data: dict[str, Any] | None = None
+        self.key = ""
+        self.now = now
+
+    @property
+    def contact(self) -> dict[str, Any] | None:
+        """The contact as it was when the execution started."""
+        return self._head.context.get("contact")
+
+    def evaluate(self, logic: Any) -> Any:
+        """Return the value of a JSONLogic expression over the scope."""
+        return evaluate(logic, self._scope())
+
+    def render(self, template: str) -> str:
+        """Return the text of a Liquid template over the scope."""
+        return render(template, self._scope())
+
+    def passed(self, run: NodeRun) -> None:
+        """Take in what a node's run left behind for the nodes after it."""
+        if self._data is not None:
+            self._data["nodes"][run.node_id] = run.result or {}
+            self._data["vars"] = self._branch.vars
+
+    def _scope(self) -> dict[str, Any]:
+        if self._data is None:
+            head, runs = self._head, self._runs
+            seen = (runs.get(idempotency_key(head.id, node)) for node in self._branch.path)
+            self._data = {
+                "contact": self.contact or {},
+                "trigger": head.context.get("trigger"),
+                "vars": self._branch.vars,
+                "nodes": {run.node_id: run.result or {} for run in seen if run is not None},
+                "flow": flow_facts(self._flow),
+                "execution": {
+                    "id": head.id,
+                    "flowVersion": head.flow_version,
+                    "createdAt": iso(head.created_at),
+                },
+                "now": iso(self.now),
+            }
+        return self._data
+
+
+def flow_facts(flow: Flow) -> dict[str, Any]:
+    """Return what expressions and templates see as ``flow``."""
+    return {"id": flow.id, "name": flow.name, "triggerType": flow.trigger_type}
