@@ -56,7 +56,10 @@ def from_ms(ms: int) -> datetime: ...
 def from_ms(ms: None) -> None: ...
 def from_ms(ms: int | None) -> datetime | None:
     """Return the moment that `to_ms` made `ms` of."""
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+    if ms is None:
+        return None
+    seconds, rest = divmod(ms, 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
 
 
 def iso(moment: datetime) -> str:

@@ -2,7 +2,7 @@
 
 Owns the derivation and nothing that is declared elsewhere. The schemas describe the wire in the
 OpenAPI document; the translation itself is that of `flowkit.wire` and `flowkit.fields`, to which
-they delegate. May import `flowkit`, marshmallow and apispec; never Flask.
+they delegate. May import `flowkit` and marshmallow; never Flask.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from functools import cache
 from typing import Any, ClassVar
 
 import marshmallow as ma
-from apispec.ext.marshmallow import MarshmallowPlugin
-from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
-from flowkit.fields import json_schema, parse, specs, unparse
+from flowkit.fields import parse, specs, unparse
 from flowkit.flow import Flow
 from flowkit.graph import Edge, Node, keys_of
-from flowkit.nodetype import NodeType, node_types
+from flowkit.nodetype import NodeType
 from flowkit.problems import Problem, errors
 from flowkit.wire import fields_of, iso, parse_iso, to_wire
 
@@ -232,42 +230,3 @@ SavedFlowSchema = type(
     (FlowSchema, ProblemsSchema),
     {"Meta": type("Meta", (), {"description": "A flow as it was saved.", "unknown": ma.INCLUDE})},
 )
-
-
-# ------------------------------------------------------------------------- OpenAPI
-
-
-class _Converter(OpenAPIConverter):
-    """apispec's converter, which takes the JSON Schema of a node type as it is."""
-
-    def schema2jsonschema(self, schema: Any) -> dict[str, Any]:
-        if isinstance(schema, ConfigSchema):
-            return json_schema(schema.node_type)
-        return super().schema2jsonschema(schema)
-
-
-def _any_node(self: OpenAPIConverter, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
-    """Describe `AnyNode`: one schema for each known type, and the draft's."""
-    if not isinstance(field, AnyNode):
-        return {}
-    known = {
-        name: self.resolve_nested_schema(node_schema(cls)) for name, cls in node_types().items()
-    }
-    return {
-        "anyOf": [*known.values(), self.resolve_nested_schema(NodeSchema)],
-        "discriminator": {
-            "propertyName": "type",
-            "mapping": {name: schema["$ref"] for name, schema in known.items()},
-        },
-    }
-
-
-class SchemaPlugin(MarshmallowPlugin):
-    """apispec's marshmallow plugin, taught what is above."""
-
-    Converter = _Converter
-
-    def init_spec(self, spec: Any) -> None:
-        """Set the plugin up for a document."""
-        super().init_spec(spec)
-        self.converter.add_attribute_function(_any_node)

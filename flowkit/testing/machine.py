@@ -41,6 +41,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     make_store: Callable[[], Any]
     LEASE_MS = 30_000
+    RECENT = 6
+    """From how many patches of late one may be committed again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,6 +180,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert performance.key not in self.completed, "it has happened already"
                 self.begun.add(attempt)
             claim = turn.claim
+            self.refuses(turn.patch)
         elif answer.outcome == "lost":
             claim = engine.with_runs(claim, answer.runs)
         elif answer.outcome == "fenced":
@@ -187,11 +190,16 @@ class StoreMachine(RuleBasedStateMachine):
         if claim.branches:
             self.claims.append(claim)
 
+    def refuses(self, patch: Patch) -> None:
+        """Commit a patch once more, as one does who got no answer: it must not be taken twice."""
+        (answer,) = self.both("commit", [patch], now=self.now, lease_ms=self.LEASE_MS)
+        assert answer.outcome != "ok", "a patch is taken once"
+
     @precondition(lambda self: self.stale)
     @rule(data=st.data())
     def commit_again(self, data: st.DataObject) -> None:
-        """Commit a patch that was committed before, or long ago decided: no change comes twice."""
-        patch = data.draw(st.sampled_from(self.stale))
+        """Commit a patch that was committed or decided some time ago: no change comes twice."""
+        patch = data.draw(st.sampled_from(self.stale[: -self.RECENT - 1 : -1]))
         (answer,) = self.both("commit", [patch], now=self.now, lease_ms=self.LEASE_MS)
         self.saw(f"commit again {answer.outcome}")
 
@@ -215,7 +223,8 @@ class StoreMachine(RuleBasedStateMachine):
         patch = engine.evidence(execution.id, run, attempt, outcome, self.now)
         if patch is not None:
             (answer,) = self.both("commit", [patch], now=self.now)
-            self.saw(f"evidence {answer.outcome}")
+            assert answer.outcome == "ok"
+            self.saw(f"evidence {outcome.status}")
 
     # -- people
 
@@ -239,6 +248,7 @@ class StoreMachine(RuleBasedStateMachine):
             (answer,) = self.both("commit", [patch], now=self.now)
             assert answer.outcome == "ok"
             self.saw(action)
+            self.refuses(patch)
 
     # -- what always holds
 

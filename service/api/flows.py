@@ -8,7 +8,7 @@ from typing import Any
 import marshmallow as ma
 
 from flowkit import engine
-from flowkit.errors import Conflict, NotFound
+from flowkit.errors import Conflict
 from flowkit.execution import ExecutionFilter
 from flowkit.flow import Flow
 from service.api import publishing
@@ -183,11 +183,12 @@ def _save(here: Installation, flow_id: str, change: Callable[[Flow], Any]) -> Sa
     """Store what `change` makes of a flow, making it anew when the flow changes meanwhile."""
     for _ in range(ATTEMPTS):
         before, revision = here.store.get_flow(flow_id)
+        last = here.store.get_version(flow_id, before.version) if before.version else None
         saved = publishing.save(
             change(before),
             flow_id,
             before=before,
-            published=_published(here, before),
+            published=last,
             now=here.clock.now(),
         )
         try:
@@ -196,15 +197,6 @@ def _save(here: Installation, flow_id: str, change: Callable[[Flow], Any]) -> Sa
             continue
         return saved
     raise Conflict(f"flow {flow_id} keeps changing; try again")
-
-
-def _published(here: Installation, flow: Flow) -> Flow | None:
-    if flow.version == 0:
-        return None
-    try:
-        return here.store.get_version(flow.id or "", flow.version)
-    except NotFound:
-        return None
 
 
 def _cancel_live(here: Installation, flow_id: str) -> None:

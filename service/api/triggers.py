@@ -10,7 +10,7 @@ from typing import Any
 from flask import request
 
 from flowkit import engine
-from flowkit.errors import Conflict, Invalid, NotFound
+from flowkit.errors import Invalid
 from flowkit.execution import Execution, ExecutionStatus, new_id
 from flowkit.problems import Problem
 from service import faults
@@ -21,7 +21,6 @@ from service.schemas import schema_for
 
 WAIT_SECONDS = 10.0
 """How long ``?wait=true`` watches at most."""
-ATTEMPTS = 5
 PAUSE_FIRST_SECONDS = 0.005
 PAUSE_LONGEST_SECONDS = 0.1
 
@@ -89,8 +88,12 @@ def trigger(trigger_type: str) -> tuple[Triggered, int]:
     here = installation()
     wait = _wait_asked()
     payload = _payload(here.settings.payload_limit_bytes)
-    active, executions, problems = _accept(here, trigger_type, payload)
+    active = here.store.active_versions(trigger_type)
+    executions, problems = _start(here, active, payload)
     if executions:
+        faults.hit("before_create")
+        here.store.create(executions)
+        faults.hit("after_create")
         here.ring()
     if not active:
         message = f"No active flow has the trigger type {trigger_type!r}; nothing was started."
@@ -125,25 +128,6 @@ def _payload(limit: int) -> Any:
     return read_json()
 
 
-def _accept(
-    here: Installation, trigger_type: str, payload: Any
-) -> tuple[list[tuple[str, int]], list[Execution], list[Problem]]:
-    """Store what a trigger starts; return the active versions, the executions and the problems."""
-    for _ in range(ATTEMPTS):
-        active = here.store.active_versions(trigger_type)
-        executions, problems = _start(here, active, payload)
-        if not executions:
-            return active, executions, problems
-        faults.hit("before_create")
-        try:
-            here.store.create(executions)
-        except Conflict:
-            continue  # a flow was deleted since the list was read
-        faults.hit("after_create")
-        return active, executions, problems
-    raise Conflict(f"the flows of trigger type {trigger_type} keep changing; try again")
-
-
 def _start(
     here: Installation, active: Sequence[tuple[str, int]], payload: Any
 ) -> tuple[list[Execution], list[Problem]]:
@@ -157,8 +141,6 @@ def _start(
             execution = engine.start(flow, payload, execution_id=new_id(now), now=now)
         except Invalid as refusal:
             problems += refusal.problems
-        except NotFound:
-            pass  # deleted since the list was read
         else:
             if execution is not None:
                 executions.append(execution)

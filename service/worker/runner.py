@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -176,6 +177,7 @@ class Runner:
         if time.monotonic() - self._renewed >= self._lease / 3:
             self._renew()
         self._claim()
+        self._offer_late()  # before a branch goes on that it may be about
         while news := self._news():
             self._advance(news, pool)
         self._offer_late()
@@ -198,7 +200,7 @@ class Runner:
                 self._return(held)
 
     def _news(self) -> list[Held]:
-        now = time.monotonic()
+        now = math.inf if self._stopping.is_set() else time.monotonic()
         return [held for held in self._held.values() if held.events and held.rests_until <= now]
 
     def _patience(self) -> float:

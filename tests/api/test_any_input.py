@@ -31,7 +31,7 @@ from service.store.sqlite import SqliteStore
 from tests.api.harness import KEY, NOW, PAYLOAD, REFUSED, Service, delayed, problems_of, sending
 
 SHARED = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flowkit import engine
 from flowkit.errors import NotFound
 from flowkit.flow import Flow
 from flowkit.wire import iso
@@ -100,6 +101,15 @@ def test_ids_are_given_or_named(service: Service) -> None:
     assert named["id"] == "My_flow-1"
     service.refused(409, "POST", "/api/flows", delayed("Second") | {"id": "My_flow-1"})
     assert service.ok("GET", "/api/flows/My_flow-1")["name"] == "Wait"
+
+
+def test_an_id_that_had_versions_is_not_given_again(service: Service) -> None:
+    service.add(delayed() | {"id": "draft"}, active=False)
+    service.add(delayed() | {"id": "published"})
+    for flow_id in ("draft", "published"):
+        assert service("DELETE", f"/api/flows/{flow_id}").status_code == 204
+    service.add(delayed() | {"id": "draft"})
+    service.refused(409, "POST", "/api/flows", delayed() | {"id": "published"})
 
 
 @pytest.mark.parametrize(
@@ -241,6 +251,42 @@ def test_many_executions_are_cancelled_with_their_flow(service: Service) -> None
     assert service("DELETE", f"/api/flows/{flow['id']}?cancel=true").status_code == 204
     listed = service.ok("GET", "/api/executions?status=cancelled&limit=500")["items"]
     assert {item["id"] for item in listed} == set(ids)
+
+
+def test_nothing_starts_any_more_while_executions_are_cancelled(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = service.add(delayed())
+    service.start()
+    commit = service.store.commit
+    started: list[Any] = []
+
+    def meanwhile(patches: Any, **options: Any) -> Any:
+        started.extend(service.ok("POST", "/api/flows/trigger/cart", PAYLOAD)["executions"])
+        return commit(patches, **options)
+
+    monkeypatch.setattr(service.store, "commit", meanwhile)
+    assert service("DELETE", f"/api/flows/{flow['id']}?cancel=true").status_code == 204
+    assert started == []
+
+
+def test_what_a_late_trigger_started_is_cancelled_too(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = service.add(delayed())
+    parsed = service.store.get_version(flow["id"], 1)
+    late = engine.start(parsed, PAYLOAD, execution_id="late", now=service.clock.now())
+    assert late is not None
+    delete = service.store.delete_flow
+
+    def after_a_late_start(flow_id: str) -> None:
+        monkeypatch.setattr(service.store, "delete_flow", delete)
+        service.store.create([late])
+        delete(flow_id)
+
+    monkeypatch.setattr(service.store, "delete_flow", after_a_late_start)
+    assert service("DELETE", f"/api/flows/{flow['id']}?cancel=true").status_code == 204
+    assert service.ok("GET", "/api/executions/late")["status"] == "cancelled"
 
 
 def test_an_ended_flow_is_deleted_and_its_history_stays(service: Service) -> None:

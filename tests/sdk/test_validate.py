@@ -338,6 +338,30 @@ def entered(document: dict[str, Any]) -> Iterator[dict[str, int]]:
         yield count
 
 
+MET = ("t > d1", "t > d2", "d1 > d3", "d2 > d3")
+"""Two branches that meet at d3 and are one from there on."""
+
+
+@pytest.mark.parametrize(
+    ("arrows", "meeting"),
+    [
+        (("t > c", "c.true > d1", "c.false > d2", "d1 > d3", "d2 > d3", "d3 > e"), []),
+        (("t > d1", "t > d2", "d1 > e", "d2 > e"), []),
+        ((*MET, "d3 > e"), ["d3"]),
+        ((*MET, "d3 > c", "c.true > d4", "c.false > d4", "d4 > e"), ["d3"]),
+        ((*MET, "d3 > d4", "d3 > d5", "d4 > d6", "d5 > d6", "d6 > e"), ["d3", "d6"]),
+        ((*MET, "t > d4", "d4 > d5", "d3 > d5", "d5 > e"), ["d3", "d5"]),
+        (("t > c1", "t > d2", "c1.true > d3", "c1.false > d3", "d3 > e", "d2 > e"), []),
+        (("t > d1", "t > c", "c.true > d1", "c.false > e", "d1 > e"), ["d1"]),
+    ],
+)
+def test_where_branches_converge(arrows: tuple[str, ...], meeting: list[str]) -> None:
+    document = flow(*arrows)
+    ids = [node["id"] for node in document["nodes"]]
+    assert {code for code, _ in found(document)} <= {"graph.convergence"}
+    assert sorted(ids[int(path.split("/")[2])] for _, path in found(document)) == meeting
+
+
 @given(document=graphs(acyclic=True))
 def test_convergence_is_what_brute_force_finds(document: dict[str, Any]) -> None:
     ids = [node["id"] for node in document["nodes"]]
