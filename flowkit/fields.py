@@ -212,7 +212,7 @@ def unparse(instance: Any) -> dict[str, Any]:
     written = {}
     for spec in specs(type(instance)):
         value = getattr(instance, spec.name)
-        if type(value) is not type(spec.default) or value != spec.default:
+        if value != spec.default:
             written[spec.wire] = None if value is None else spec.kind.write(value)
     return written
 

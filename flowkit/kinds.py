@@ -186,7 +186,7 @@ class Choice:
 
     def read(self, value: Any, path: str) -> Read:
         """Check that the value is an option."""
-        if not isinstance(value, str) or value not in self.options:
+        if value not in self.options:
             return _refused(
                 "config.choice", path, f"This must be one of {', '.join(self.options)}."
             )

@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowkit.errors import FlowkitError, SettingsError
-from service.settings import Settings
-
 if TYPE_CHECKING:
     from flowkit.problems import Problem
+    from service.settings import Settings
 
 data_option = click.option(
     "--data",
@@ -40,6 +38,8 @@ def port_option(default: int) -> Any:
 
 def _begin(data_dir: Path | None, *, child: bool = False) -> Settings:
     """Read the settings, and set up what every process needs."""
+    from service.settings import Settings
+
     settings = Settings.from_environment()
     if data_dir is not None:
         settings = replace(settings, data_dir=data_dir)
@@ -171,6 +171,9 @@ def _summary(problems: list[Problem]) -> str:
 
 def _documents(file: Path) -> list[tuple[str, Any]]:
     """Return the name and document of each flow that a file holds."""
+    from flowkit.errors import SettingsError
+    from flowkit.flow import Flow
+
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -180,8 +183,6 @@ def _documents(file: Path) -> list[tuple[str, Any]]:
             return [(str(file), json.loads(text))]
         except (ValueError, RecursionError) as error:
             raise SettingsError(f"{file} is not JSON: {error}") from error
-    from flowkit.flow import Flow
-
     # As `python FILE` does it: its neighbours can be imported. A module of its own, since the
     # node types that it may define look for their annotations there.
     module = types.ModuleType("flowkit_flows")
@@ -206,6 +207,10 @@ def main() -> None:
     """Run the command line; errors of set-up are one line and exit status 2."""
     try:
         cli()
-    except FlowkitError as error:
+    except Exception as error:
+        from flowkit.errors import FlowkitError
+
+        if not isinstance(error, FlowkitError):
+            raise
         click.echo(f"flowkit: {error}", err=True)
         sys.exit(2)

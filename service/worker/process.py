@@ -67,7 +67,7 @@ def check(settings: Settings) -> None:
     SettingsError
         When queue, store or channel refuse them.
     """
-    Doorbell(settings)
+    Doorbell(settings).close()
     with contextlib.closing(open_store(settings)), channels(settings):
         pass
 
@@ -102,4 +102,5 @@ def work(settings: Settings) -> None:
         runner.run()
         stop.set()
         listener.join(timeout=5)
+        doorbell.close()
         log.info("worker %d ends after %d commits", os.getpid(), store.transactions)

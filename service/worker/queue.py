@@ -86,12 +86,15 @@ class Doorbell:
                 elif not self._huey.storage.blocking:
                     stop.wait(pause)
                     pause = min(pause * POLL_BACKOFF, POLL_SLOWEST_SECONDS)
-            with contextlib.suppress(Exception):
-                self._huey.storage.close()
 
         thread = threading.Thread(target=loop, name="doorbell", daemon=True)
         thread.start()
         return thread
+
+    def close(self) -> None:
+        """Let go of the queue."""
+        with contextlib.suppress(Exception):
+            self._huey.storage.close()
 
 
 def _sqlite(settings: Settings) -> Huey:

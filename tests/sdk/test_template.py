@@ -85,8 +85,6 @@ def test_a_filter_is_checked_also_where_it_is_not_reached() -> None:
         "{% assign s = 'aa' %}{% for i in (1..99) %}{% assign s = s | append: s %}{% endfor %}",
         "{% capture s %}a{% endcapture %}"
         "{% for i in (1..99) %}{% capture s %}{{ s }}{{ s }}{% endcapture %}{% endfor %}",
-        "{{ trigger.long | replace: 'a', trigger.long }}",
-        "{{ trigger.long | split: '' | join: trigger.long }}",
         "{{ trigger.longer }}",
     ],
 )
@@ -95,6 +93,16 @@ def test_what_runs_away_fails_the_node(template: str) -> None:
     with pytest.raises(NodeFailed) as caught:
         render(template, SCOPE)
     assert caught.value.code == "template_invalid"
+
+
+@pytest.mark.parametrize("name", ["replace", "join"])
+def test_two_texts_are_not_multiplied(name: str) -> None:
+    template = {
+        "replace": "{{ trigger.long | replace: 'a', trigger.long | size }}",
+        "join": "{{ trigger.long | split: '' | join: trigger.long | size }}",
+    }[name]
+    with pytest.raises(NodeFailed, match=f"the result of {name} is too long"):
+        render(template, SCOPE)
 
 
 FRAGMENTS = st.sampled_from(
