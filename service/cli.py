@@ -212,5 +212,5 @@ def main() -> None:
 
         if not isinstance(error, FlowkitError):
             raise
-        click.echo(f"flowkit: {error}", err=True)
+        click.echo(f"flowkit: {' '.join(str(error).splitlines())}", err=True)
         sys.exit(2)

@@ -72,8 +72,7 @@ def _check_descent(branch: Branch, branches: dict[str, Branch]) -> None:
         assert parent.status == "forked"
         assert int(number) < parent.children
         assert branch.path[: len(parent.path)] == parent.path
-    for number in range(branch.children):
-        assert f"{branch.branch_id}_{number}" in branches
+    assert all(f"{branch.branch_id}_{child}" in branches for child in range(branch.children))
 
 
 def _check_place(branch: Branch, run: NodeRun | None) -> None:

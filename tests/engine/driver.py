@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from flowkit import engine
-from flowkit.engine import Ended, Event, Limits, Performance, Resume
+from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
 from flowkit.execution import Answer, BranchRef, Claim, Execution, NodeRun, Patch
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
@@ -179,12 +179,17 @@ class Worker:
             self.events += [Resume(branch_id) for branch_id in claim.branches]
         return sum(len(claim.branches) for claim in claims)
 
-    def turn(self) -> str:
-        """Take one turn with the events that there are; return the store's answer."""
+    def decide(self) -> Turn:
+        """Return what the engine makes of the events that there are."""
         assert self.held is not None
-        turn = engine.advance(
+        return engine.advance(
             self.world.flow, self.held, self.events, now=self.world.now, limits=self.world.limits
         )
+
+    def turn(self) -> str:
+        """Take one turn with the events that there are; return the store's answer."""
+        turn = self.decide()
+        assert self.held is not None
         answer = self.world.commit(turn.patch)
         self.world.answers.append(answer.outcome)
         if answer.outcome == "ok":

@@ -83,7 +83,7 @@ def test_the_outcome_of_an_effect_under_way_is_recorded(
     assert world.execution.status == "cancelled"
     assert world.execution.ended_at == ended_at
     assert (world.run_of("hello").end_time == world.now) == taken
-    assert not world.offer(worker.flying[0], SENT), "it is known already" if taken else ""
+    assert world.offer(worker.flying[0], SENT) == (not taken), "until it is known"
 
 
 def test_a_turn_that_was_decided_before_comes_to_nothing() -> None:

@@ -59,7 +59,8 @@ def test_a_patch_counts_what_its_moves_change(moves: list[tuple[Any, Any]]) -> N
 
 def test_branches_are_in_the_order_of_their_numbers() -> None:
     ids = ["root", "root_0", "root_0_1", "root_0_10", "root_1", "root_2_0", "root_10"]
-    assert sorted(ids[::-1], key=branch_order) == ids
+    mixed = ids[3:] + ids[:3]
+    assert sorted(mixed, key=branch_order) == ids
 
 
 def test_runs_are_in_the_order_of_time_branch_and_sequence() -> None:
@@ -81,7 +82,8 @@ def test_runs_are_in_the_order_of_time_branch_and_sequence() -> None:
         run(1, "root_10", 0),
         run(2, "root_0", 0),
     ]
-    assert sorted(runs[::-1], key=run_order) == runs
+    mixed = runs[3:] + runs[:3]
+    assert sorted(mixed, key=run_order) == runs
 
 
 def test_the_first_visit_has_the_plain_key_and_later_ones_their_number() -> None:

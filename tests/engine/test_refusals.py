@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from flowkit import engine
 from flowkit.engine import Limits, Resume
 from flowkit.execution import Arrival, Branch, Move, NodeRun, Patch, Settle, judge
 from flowkit.testing import EPOCH
-from tests.engine.driver import COIN, LEASE, SAY, SENT, Worker, World, delay, flow_of
+from tests.engine.driver import COIN, LEASE, REFUSED, SAY, Worker, World, delay, flow_of
 
 MEET = flow_of(
     {"a": COIN, "b": COIN, "meet": SAY},
@@ -159,60 +160,76 @@ def test_a_fenced_worker_goes_on_with_what_is_still_its_own() -> None:
 # -- the same patch twice
 
 
-def endings() -> dict[str, World]:
-    """Worlds whose next turn ends in each way in which a branch can be let go."""
-    pure = {"a": COIN, "b": delay(days=1)}
-    crossed = flow_of(pure, "start > end", "start > a:true > b", "b > end")
-    merging = flow_of({"a": delay(days=1), "b": COIN}, "start > b:true > a", "start > a > end")
-    worlds = {
-        "arrives": World(crossed, limits=Limits(fork_queue=2)),
-        "merges": World(merging, limits=Limits(fork_queue=2)),
-        "has no room": World(flow_of({"a": SAY}, "start > a > end"), limits=Limits(effects=0)),
-        "waits on": World(flow_of({"a": delay(days=1)}, "start > a > end")),
-        "ends late": World(flow_of({"a": SAY}, "start > a > end"), outcomes=lambda p: None),
-    }
-    for name in ("arrives", "merges"):
-        Worker(worlds[name]).claim()
-        worker = Worker(worlds[name], "b")
-        worlds[name].now += LEASE
-        worker.claim()
+def arrives() -> World:
+    """A forked child whose turn is to arrive at END, beside one that waits."""
+    world = World(
+        flow_of({"wait": delay(days=1)}, "start > end", "start > wait > end"),
+        limits=Limits(fork_queue=2),
+    )
+    worker = Worker(world)
+    worker.claim()
+    worker.turn()
+    return world
+
+
+def merges() -> World:
+    """A forked child whose turn is to merge where its sibling waits."""
+    world = World(
+        flow_of({"wait": delay(days=1)}, "start > wait > end", "start > wait"),
+        limits=Limits(fork_queue=2),
+    )
+    worker = Worker(world)
+    for _ in range(2):
+        worker.claim(limit=1)
         worker.turn()
-    worlds["waits on"].run()
-    worlds["waits on"].wait(days=1)
-    worker = Worker(worlds["ends late"])
+    return world
+
+
+def finds_no_room() -> World:
+    """A branch in front of an effect for which there is no room."""
+    world = World(flow_of({"hello": SAY}, "start > hello > end"), limits=Limits(effects=0))
+    worker = Worker(world)
+    worker.claim()
+    worker.turn()
+    return world
+
+
+def waits_on() -> World:
+    """A branch that was claimed for its time, whereupon the clock went back."""
+    world = World(flow_of({"wait": delay(days=1)}, "start > wait > end"))
+    world.run()
+    world.wait(days=1)
+    return world
+
+
+def fails_late() -> World:
+    """A branch whose effect is known, by evidence, to have failed."""
+    world = World(flow_of({"hello": SAY}, "start > hello > end"), outcomes=lambda p: None)
+    worker = Worker(world)
     worker.claim()
     worker.work()
-    worlds["ends late"].now += LEASE
-    worlds["ends late"].offer(worker.flying[0], SENT)
-    return worlds
+    world.now += LEASE
+    world.offer(worker.flying[0], REFUSED)
+    return world
 
 
-@pytest.mark.parametrize("name", list(endings()))
-def test_a_patch_whose_answer_was_lost_is_not_taken_twice(name: str) -> None:
-    world = endings()[name]
-    claims = world.store.claim("z", now=world.now, lease_ms=30_000, limit=9)
+@pytest.mark.parametrize("make", [arrives, merges, finds_no_room, waits_on, fails_late])
+def test_a_patch_whose_answer_was_lost_is_not_taken_twice(make: Callable[[], World]) -> None:
+    """Also one that appends and settles nothing, and so has only its branches as guards."""
+    world = make()
+    claims = world.store.claim("z", now=world.now, lease_ms=30_000, limit=1)
     (claim,) = claims
-    now = world.now
-    if name == "waits on":
+    if make is waits_on:
         world.wait(hours=-1)
-        now = world.now
-    for branch_id in claim.branches:
-        alone = engine.without(claim, set(claim.branches) - {branch_id})
-        turn = engine.advance(world.flow, alone, [Resume(branch_id)], now=now, limits=world.limits)
-        first = world.commit(turn.patch)
-        if first.outcome == "lost":
-            turn = engine.advance(
-                world.flow,
-                engine.with_runs(alone, first.runs),
-                [Resume(branch_id)],
-                now=now,
-                limits=world.limits,
-            )
-            first = world.commit(turn.patch)
-        assert first.outcome == "ok"
-        once = world.execution
-        assert world.commit(turn.patch).outcome == "fenced"
-        assert world.execution == once
+    turn = engine.advance(
+        world.flow, claim, [Resume(b) for b in claim.branches], now=world.now, limits=world.limits
+    )
+    assert not turn.patch.append
+    assert not turn.patch.settle
+    assert world.commit(turn.patch).outcome == "ok"
+    once = world.execution
+    assert world.commit(turn.patch).outcome == "fenced"
+    assert world.execution == once
 
 
 def test_arrivals_are_counted_once_however_often_they_come() -> None:

@@ -211,9 +211,9 @@ def test_a_clock_that_jumps_forward_takes_no_live_lease(stage: Stage) -> None:
     gate = stage.effects.hold("first")
     mine, other = stage.watched(), stage.watched()
     stage.start(TWO)
-    stage.run(stage.runner(store=mine))
+    stage.run(stage.runner(store=mine, lease_seconds=600.0))
     until(lambda: stage.effects.active, seconds=PATIENCE)
-    stage.run(stage.runner("b", store=other, effects=crew))
+    stage.run(stage.runner("b", store=other, effects=crew, lease_seconds=600.0))
     until(lambda: other.calls["claim"], seconds=PATIENCE)
     # The worse order: the other worker looks for work before this one can renew its lease.
     mine.before["renew"] = lambda: [looked.acquire(timeout=PATIENCE) for _ in range(3)]
@@ -274,9 +274,9 @@ def test_a_clock_that_runs_back_costs_no_lease(stage: Stage) -> None:
     gate = stage.effects.hold("first")
     mine, other = stage.watched(), stage.watched()
     stage.start(ONE)
-    stage.run(stage.runner(store=mine))
+    stage.run(stage.runner(store=mine, lease_seconds=600.0))
     until(lambda: stage.effects.active, seconds=PATIENCE)
-    stage.run(stage.runner("b", store=other, effects=crew))
+    stage.run(stage.runner("b", store=other, effects=crew, lease_seconds=600.0))
     stage.clock.advance(-HOUR)
     until(lambda: mine.calls["renew"], seconds=PATIENCE)
     seen = other.calls["claim"]

@@ -205,7 +205,7 @@ def test_thousands_of_bells_do_no_harm(bells: Queue, stage: Stage) -> None:
     bells.doorbell().ring()
     bells.multiply(2000)
     assert bells.bells() == 2000
-    worker = stage.run(stage.runner(sweep_seconds=60.0))
+    worker = stage.run(stage.runner(sweep_seconds=60.0, lease_seconds=600.0))
     bells.doorbell(worker.wake)
     stage.start(ONE, 5)
     stage.wait_for("completed", 5)

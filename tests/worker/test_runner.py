@@ -27,6 +27,8 @@ from tests.worker.stage import (
 
 ONE = messages("first")
 TWO = messages("first", "second")
+SLEEPY = {"sweep_seconds": 60.0, "lease_seconds": 600.0}
+"""A worker that neither sweep nor heartbeat wakes while a test lasts."""
 
 
 def delayed(seconds: float) -> Flow:
@@ -228,7 +230,7 @@ def test_less_work_than_a_batch_rings_for_nobody(stage: Stage) -> None:
 
 def test_a_bell_ends_the_sleep(stage: Stage) -> None:
     store = stage.watched()
-    worker = stage.run(stage.runner(store=store, sweep_seconds=60.0, clock=SystemClock()))
+    worker = stage.run(stage.runner(store=store, **SLEEPY, clock=SystemClock()))
     until(lambda: store.calls["next_due"], seconds=PATIENCE, what="the worker sleeps")
     stage.start(ONE)
     worker.wake()
@@ -261,7 +263,7 @@ def test_a_delay_ends_without_a_bell_long_before_the_sweep(stage: Stage) -> None
     clock = SystemClock()
     stage.clock = clock  # type: ignore[assignment]
     stage.start(delayed(0.3))
-    stage.run(stage.runner(sweep_seconds=60.0))
+    stage.run(stage.runner(**SLEEPY))
     stage.wait_for("completed")
     run = stage.run_of("wait")
     assert run.end_time - run.start_time >= timedelta(seconds=0.3)
@@ -317,7 +319,7 @@ def test_a_worker_that_stops_finishes_what_is_under_way_and_holds_nothing(stage:
 
 def test_an_idle_worker_stops_at_once(stage: Stage) -> None:
     store = stage.watched()
-    worker = stage.run(stage.runner(store=store, sweep_seconds=60.0))
+    worker = stage.run(stage.runner(store=store, **SLEEPY))
     until(lambda: store.calls["next_due"], seconds=PATIENCE, what="the worker sleeps")
     worker.stop()
     stage.stopped(worker)

@@ -1,0 +1,63 @@
+"""Runs the program as a user does, and looks after its processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.processes import ROOT
+
+CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("FLOWKIT_")} | {
+    "PYTHONPATH": str(ROOT)
+}
+"""The environment without anyone's settings."""
+
+
+def flowkit(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", *map(str, arguments)],
+        env=CLEAN | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def refused(*arguments: str | Path, **variables: str) -> str:
+    """Run the program, which must end with status 2 and one line, and return the line."""
+    process = flowkit(*arguments, **variables)
+    assert process.returncode == 2, process
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("flowkit: ")
+    return line
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that is only waiting for its parent does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return the command lines of a process's children, their children and so on."""
+    found: dict[int, str] = {}
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (entry / "stat").read_text()
+            command = (entry / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents[int(entry.name)] = (int(stat.rpartition(")")[2].split()[1]), command)
+    wave = {pid}
+    while wave:
+        wave = {child for child, (parent, _) in parents.items() if parent in wave}
+        found |= {child: parents[child][1] for child in wave}
+    return found

@@ -1,0 +1,38 @@
+"""The public names: visible in one place, sorted, and documented."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import flowkit
+
+SOURCE = Path(flowkit.__file__).read_text("utf-8")
+IMPORTS = [node for node in ast.parse(SOURCE).body if isinstance(node, ast.ImportFrom)]
+NAMES = [alias.asname for node in IMPORTS for alias in node.names]
+
+
+def test_each_name_is_exported_by_itself_and_in_order() -> None:
+    assert all(len(node.names) == 1 for node in IMPORTS)
+    keys = [(node.module, node.names[0].name) for node in IMPORTS]
+    assert keys == sorted(keys)
+    assert all(node.names[0].name == node.names[0].asname for node in IMPORTS)
+
+
+def test_there_is_nothing_else() -> None:
+    visible = {
+        name
+        for name, value in vars(flowkit).items()
+        if not name.startswith("_")
+        and not (inspect.ismodule(value) and value.__name__.startswith("flowkit."))
+    }
+    # `validate` is a function and the package it lives in; the function is what one sees.
+    assert visible == set(NAMES)
+
+
+def test_each_is_documented() -> None:
+    for name in NAMES:
+        value = getattr(flowkit, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), name

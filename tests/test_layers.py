@@ -1,0 +1,82 @@
+"""Who may import whom, and how large a module may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted([*(ROOT / "flowkit").rglob("*.py"), *(ROOT / "service").rglob("*.py")])
+STANDARD = sys.stdlib_module_names | {"__future__"}
+CORE = {"jmespath", "liquid"}
+
+# What a place may import from outside the standard library, the first that fits deciding.
+ALLOWED: list[tuple[str, set[str]]] = [
+    ("flowkit/client.py", {"flowkit", "httpx", "pandas"}),
+    ("flowkit/history/", {"flowkit", "pandas", "numpy"}),
+    ("flowkit/testing/", {"flowkit", "pytest", "hypothesis"}),
+    ("flowkit/", {"flowkit", *CORE}),
+    ("service/store/", {"flowkit", "service"}),
+    ("service/channels/", {"flowkit", "service", "httpx", "flask", "werkzeug"}),
+    ("service/worker/", {"flowkit", "service", "huey", "redis"}),
+    (
+        "service/api/",
+        {"flowkit", "service", "flask", "flask_smorest", "marshmallow", "werkzeug"}
+        | {"webargs", "apispec"},
+    ),
+]
+# What of this project a place must not know, although it may import the package.
+FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
+    ("flowkit/", ("service",)),
+    ("service/api/", ("service.store.sqlite", "service.store.open", "service.worker")),
+    ("service/store/", ("service.api", "service.worker", "service.app", "service.channels")),
+    ("service/worker/", ("service.api", "service.app", "service.store.sqlite")),
+    ("service/channels/", ("service.api", "service.app", "service.store", "service.worker")),
+]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield each module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith((f"{package}.", f"{package}_"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_imports_what_its_place_allows(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    allowed = next((names for prefix, names in ALLOWED if place.startswith(prefix)), None)
+    for name in imports(path):
+        top = name.partition(".")[0]
+        if allowed is not None:
+            assert top in STANDARD or top in allowed, f"{place} imports {name}"
+        for prefix, packages in FORBIDDEN:
+            if place.startswith(prefix):
+                assert not any(within(name, package) for package in packages), (
+                    f"{place} imports {name}"
+                )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_holds_one_idea(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 500
+
+
+def test_flowkit_is_imported_without_pandas_and_the_like() -> None:
+    heavy = "pandas numpy flask huey marshmallow hypothesis pytest ipywidgets mongoengine"
+    code = f"import flowkit, sys; print(*({heavy.split()!r} & sys.modules.keys()))"
+    code = code.replace("[", "{").replace("]", "}")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
