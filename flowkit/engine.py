@@ -4,7 +4,7 @@ Owns every transition of an execution: `start`, `advance`, `retry`, `cancel`, `e
 takes what is known and the time, and returns patches and effects; none reads a clock, draws a
 random number, touches the outside or changes what it was given. Drivers (the service's worker,
 the simulator) commit the patches, perform the effects and report back as events.
-May import `turn`, `scope`, `results`, `flow`, `expression`, `jsonlogic`, `execution`,
+May import `turn`, `scope`, `outcome`, `flow`, `expression`, `jsonlogic`, `execution`,
 `problems`, `errors`, `wire`.
 """
 
@@ -33,8 +33,8 @@ from flowkit.expression import search
 from flowkit.flow import Flow
 from flowkit.jsonlogic import evaluate, truthy
 from flowkit.nodetype import Outcome
+from flowkit.outcome import kept_of
 from flowkit.problems import Problem
-from flowkit.results import kept_of
 from flowkit.scope import flow_facts
 from flowkit.turn import Ended as Ended
 from flowkit.turn import Event as Event

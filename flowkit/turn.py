@@ -1,7 +1,7 @@
 """One turn of the engine: branches walk through their flow until something stops them.
 
 Owns the events a turn is made of, and the walk. `engine` is its public face.
-May import `flow`, `nodetype`, `scope`, `results`, `execution`, `errors`, `wire`.
+May import `flow`, `nodetype`, `scope`, `outcome`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from flowkit.execution import (
 )
 from flowkit.flow import Flow
 from flowkit.nodetype import Arrive, Effect, Next, Outcome, Wait
-from flowkit.results import error_of, kept, kept_of
+from flowkit.outcome import error_of, kept, kept_of
 from flowkit.scope import Scope
 from flowkit.wire import cut, iso
 

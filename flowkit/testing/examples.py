@@ -74,6 +74,12 @@ def flows(draw: st.DrawFn) -> Flow:
         elif kind == "FORK":
             for _ in range(draw(st.integers(2, 3))):
                 grow(source, handle, depth - 1)
+        elif kind == "RACE":
+            for _ in range(draw(st.integers(2, 3))):
+                here = node("CONDITION", {"expression": True})
+                edge(source, handle, here)
+                edge(here, "true", "meet")
+                edge(here, "false", "end")
         elif kind == "CONDITION":
             test = {"==": [{"var": "trigger.coin"}, draw(st.booleans())]}
             here = node("CONDITION", {"expression": test})
@@ -108,7 +114,7 @@ def flows(draw: st.DrawFn) -> Flow:
     )
 
 
-STEPS = ("END", "FORK", "FORK", "CONDITION", "SEND_MESSAGE", "SEND_MESSAGE", "DELAY")
+STEPS = ("END", "FORK", "FORK", "RACE", "CONDITION", "SEND_MESSAGE", "SEND_MESSAGE", "DELAY")
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "SEND_MESSAGE": [
         {"kind": "text", "text": "Hello"},

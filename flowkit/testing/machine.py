@@ -217,12 +217,14 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), outcome=OUTCOMES)
     def come_late(self, data: st.DataObject, outcome: Any) -> None:
         """Offer an outcome as evidence, as one does who is no longer asked."""
-        key, attempt = data.draw(st.sampled_from(sorted(self.begun)))
-        execution = self.store.get_execution(key.split("_")[0])
-        (run,) = [run for run in execution.executed_nodes if run.idempotency_key == key]
-        patch = engine.evidence(execution.id, run, attempt, outcome, self.now)
-        if patch is not None:
-            (answer,) = self.both("commit", [patch], now=self.now)
+        offers = []
+        for key, attempt in sorted(self.begun):
+            execution = self.store.get_execution(key.split("_")[0])
+            (run,) = [run for run in execution.executed_nodes if run.idempotency_key == key]
+            offers.append(engine.evidence(execution.id, run, attempt, outcome, self.now))
+        taken = [patch for patch in offers if patch is not None]
+        if taken:
+            (answer,) = self.both("commit", [data.draw(st.sampled_from(taken))], now=self.now)
             assert answer.outcome == "ok"
             self.saw(f"evidence {outcome.status}")
 

@@ -163,6 +163,7 @@ class Worker:
     held: Claim | None = None
     events: list[Event] = field(default_factory=list)
     flying: list[Performance] = field(default_factory=list)
+    done: dict[str, Performance] = field(default_factory=dict)
 
     def claim(self, limit: int = 1000) -> int:
         """Claim; return how many branches were given."""
@@ -173,6 +174,8 @@ class Worker:
             if self.held is None:
                 self.held = claim
             else:
+                # What it thought its own and claims anew had been another's in between.
+                self.give_up(claim.branches)
                 self.held = Claim(
                     claim.head, self.held.branches | claim.branches, self.held.runs | claim.runs
                 )
@@ -210,8 +213,11 @@ class Worker:
         return answer.outcome
 
     def give_up(self, branch_ids: Iterable[str]) -> None:
-        """Forget branches that are not its own."""
+        """Forget branches that are not its own; what their effects came to is still evidence."""
         gone = set(branch_ids)
+        for event in self.events:
+            if isinstance(event, Ended) and event.branch_id in gone:
+                self.world.offer(self.done[event.branch_id], event.outcome)
         assert self.held is not None
         self.held = engine.without(self.held, gone)
         self.events = [event for event in self.events if event.branch_id not in gone]
@@ -221,6 +227,7 @@ class Worker:
         self.flying.remove(performance)
         if self.held is not None and performance.branch_id in self.held.branches:
             self.events.append(Ended(performance.branch_id, outcome, self.world.now))
+            self.done[performance.branch_id] = performance
         else:
             self.world.offer(performance, outcome)
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from flowkit.clock import ManualClock
+from flowkit.engine import Performance
 from flowkit.execution import OUTCOME_UNKNOWN
 from flowkit.flow import Flow
+from flowkit.nodetype import Outcome
 from flowkit.testing import EPOCH, check_invariants
 from tests.processes import until
 from tests.worker.stage import PATIENCE, Effects, Pool, Stage, fork, messages
@@ -144,6 +146,31 @@ def test_what_is_claimed_anew_is_no_longer_what_it_was(stage: Stage) -> None:
     assert stage.run_of("first").status == "completed"
     assert stage.effects.performed.count("x0_second") == 1
     check_invariants(stage.execution())
+
+
+def test_the_outcome_of_an_attempt_is_not_taken_for_that_of_the_next(stage: Stage) -> None:
+    """Both are under way in one worker: the branch was lost, failed, retried, claimed again."""
+    gates = [threading.Event(), threading.Event()]
+
+    def answer(performance: Performance) -> Outcome:
+        assert gates[performance.attempt].wait(PATIENCE)
+        return Outcome("completed", result={"attempt": performance.attempt})
+
+    store = stage.watched()
+    stage.effects.answer = answer
+    stage.start(ONE)
+    worker = stage.run(stage.runner(store=store))
+    until(lambda: stage.effects.active, seconds=PATIENCE)
+    taken_over(stage)
+    stage.retry()
+    worker.wake()
+    until(lambda: len(stage.effects.performed) == 2, seconds=PATIENCE)
+    seen = store.calls["get_execution"] + store.calls["commit"]
+    gates[0].set()
+    until(lambda: store.calls["get_execution"] + store.calls["commit"] > seen, seconds=PATIENCE)
+    gates[1].set()
+    stage.wait_for("completed")
+    assert stage.run_of("first").result == {"attempt": 1}
 
 
 def test_a_run_settled_by_evidence_while_it_is_taken_over(stage: Stage) -> None:
