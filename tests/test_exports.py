@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pkgutil
 from pathlib import Path
 
 import flowkit
@@ -29,6 +31,14 @@ def test_there_is_nothing_else() -> None:
     }
     # `validate` is a function and the package it lives in; the function is what one sees.
     assert visible == set(NAMES)
+
+
+def test_no_module_takes_the_place_of_a_name() -> None:
+    """A module that is imported late becomes an attribute of the package."""
+    for module in pkgutil.walk_packages(flowkit.__path__, "flowkit."):
+        importlib.import_module(module.name)
+    for name in NAMES:
+        assert not inspect.ismodule(getattr(flowkit, name)), name
 
 
 def test_each_is_documented() -> None:

@@ -38,6 +38,17 @@ FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
     ("service/worker/", ("service.api", "service.app", "service.store.sqlite")),
     ("service/channels/", ("service.api", "service.app", "service.store", "service.worker")),
 ]
+# The core of flowkit is what is neither a way in nor on top of it.
+ON_TOP = ("flowkit.client", "flowkit.history", "flowkit.testing")
+# What decides how executions go on: no clock, no chance, no outside.
+PURE = [
+    ROOT / "flowkit" / name
+    for name in ("engine.py", "turn.py", "scope.py", "outcome.py", "jsonlogic.py", "template.py")
+] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))
+OUTSIDE = {"os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"} | {
+    "uuid", "httpx", "tempfile", "io", "sqlite3", "urllib", "http", "asyncio", "concurrent"
+}  # fmt: skip
+CLOCKS = {"now", "utcnow", "today", "monotonic", "perf_counter", "open", "print", "input"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -70,13 +81,51 @@ def test_a_module_imports_what_its_place_allows(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_core_knows_nothing_of_what_is_on_top(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    core = place.startswith("flowkit/") and place not in (
+        "flowkit/__init__.py",
+        "flowkit/client.py",
+    )
+    if core and not place.startswith(("flowkit/history/", "flowkit/testing/")):
+        for name in imports(path):
+            assert not any(within(name, top) for top in ON_TOP), f"{place} imports {name}"
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_decides_reads_no_clock_and_touches_nothing(path: Path) -> None:
+    assert not OUTSIDE & {name.partition(".")[0] for name in imports(path)}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else None
+            called = node.func.id if isinstance(node.func, ast.Name) else called
+            assert called not in CLOCKS, f"{path.name}:{node.lineno} calls {called}()"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_module_holds_one_idea(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= 500
 
 
-def test_flowkit_is_imported_without_pandas_and_the_like() -> None:
-    heavy = "pandas numpy flask huey marshmallow hypothesis pytest ipywidgets mongoengine"
-    code = f"import flowkit, sys; print(*({heavy.split()!r} & sys.modules.keys()))"
-    code = code.replace("[", "{").replace("]", "}")
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == []
+HEAVY = {"pandas", "numpy", "flask", "huey", "marshmallow", "hypothesis", "pytest"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "unwanted"),
+    [
+        ("flowkit", HEAVY),
+        ("flowkit, flowkit.engine, flowkit.nodes", HEAVY),
+        ("service.store.open", HEAVY),
+        ("service.worker.process", HEAVY - {"huey"}),
+        ("service.app", HEAVY - {"flask", "marshmallow"}),
+    ],
+)
+def test_an_import_brings_nothing_along_that_has_no_place_there(
+    modules: str, unwanted: set[str]
+) -> None:
+    """Also not by way of a module that another imports."""
+    code = f"import sys, {modules}; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not unwanted & set(found.stdout.split())

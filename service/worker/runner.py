@@ -309,11 +309,8 @@ class Runner:
                 # What we thought ours and claim anew had been another's in between.
                 self._give_up(held, claim.branches.keys())
                 self._held[claim.head.id] = held
-                held.claim = Claim(
-                    claim.head,
-                    held.claim.branches | claim.branches,
-                    held.claim.runs | claim.runs,
-                )
+                branches = held.claim.branches | claim.branches
+                held.claim = Claim(claim.head, branches, claim.runs)
                 held.events += resumed
         self._more = taken == room
         if self._more:

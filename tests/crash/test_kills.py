@@ -211,7 +211,7 @@ def test_a_worker_that_slept_past_its_lease_is_fenced(here: Installation) -> Non
         lambda: not here.rows(f"SELECT 1 FROM node_runs WHERE error LIKE '%{OUTCOME_UNKNOWN}%'"),
         what="what the sleeper learned is taken as evidence",
     )
-    assert max(ledger(simulator).values()) == 1
+    assert max(ledger(simulator).values(), default=0) <= 1
     # A retry goes on behind the messages that are known to be sent, and sends none again.
     for execution_id in accepted:
         answer = here.client.post(f"/api/executions/{execution_id}/retry", json={})

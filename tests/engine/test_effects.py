@@ -67,17 +67,18 @@ def test_nothing_costs_more_than_one_commit_but_what_stops_a_turn() -> None:
     assert world.answers == ["ok"] * 3
 
 
-def test_a_success_goes_on_with_the_result_and_the_time_of_the_end() -> None:
+@pytest.mark.parametrize("outcome", [SENT, REFUSED])
+def test_the_outcome_is_recorded_with_the_time_at_which_it_came(outcome: Outcome) -> None:
     world, worker = inside()
     world.wait(seconds=3)
-    worker.end(worker.flying[0], SENT)
+    worker.end(worker.flying[0], outcome)
     world.wait(seconds=1)
     worker.turn()
     run = world.run_of("hello")
-    assert (run.status, run.result, run.error) == ("completed", {"messageId": "wamid.1"}, None)
+    assert (run.status, run.result, run.error) == (outcome.status, outcome.result, outcome.error)
     assert run.end_time is not None
     assert (world.now - run.end_time).total_seconds() == 1
-    assert world.execution.status == "completed"
+    assert world.execution.status == outcome.status
 
 
 def test_a_failure_ends_the_branch_there() -> None:

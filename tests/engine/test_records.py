@@ -89,7 +89,7 @@ def test_runs_are_in_the_order_of_time_branch_and_sequence() -> None:
 def test_the_first_visit_has_the_plain_key_and_later_ones_their_number() -> None:
     assert idempotency_key("x", "node") == "x_node"
     assert idempotency_key("x", "node", 1) == "x_node"
-    assert idempotency_key("x", "node", 3) == "x_node_v3"
+    assert idempotency_key("x", "node", 2) == "x_node_v2"
 
 
 def test_new_ids_sort_by_time_and_never_meet() -> None:

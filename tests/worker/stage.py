@@ -171,7 +171,7 @@ class Stage:
 
     def run(self, runner: Runner) -> Runner:
         """Run a worker until the test ends."""
-        thread = threading.Thread(target=runner.run)
+        thread = threading.Thread(target=runner.run, daemon=True)
         thread.start()
         self._runners.append((runner, thread))
         return runner

@@ -388,6 +388,7 @@ def test_what_a_stopping_worker_cannot_commit_is_recorded_when_the_store_is_back
     worker.stop()
     gate.set()
     until(lambda: store.failures > 3, seconds=PATIENCE)
+    assert stage.leases(), "nobody else may take it for an effect that nobody finished"
     store.failing = set()
     stage.stopped(worker)
     assert stage.run_of("first").status == "completed"
@@ -415,6 +416,21 @@ def test_an_execution_that_cannot_go_on_stops_no_other(
     stage.wait_for("completed", 10)
     assert stage.statuses() == {"completed": 10, "running": 2}
     worker.stop()
+    stage.stopped(worker)
+    assert stage.leases() == []
+
+
+def test_what_a_stopping_worker_cannot_release_it_releases_when_the_store_is_back(
+    stage: Stage,
+) -> None:
+    store = stage.watched()
+    stage.start_unpublished(ONE)
+    worker = stage.run(stage.runner(store=store))
+    until(lambda: store.calls["get_version"], seconds=PATIENCE)
+    store.failing = {"release"}
+    worker.stop()
+    until(lambda: store.failures > 3, seconds=PATIENCE)
+    store.failing = set()
     stage.stopped(worker)
     assert stage.leases() == []
 

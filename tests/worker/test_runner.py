@@ -89,6 +89,18 @@ def test_a_fork_wider_than_the_worker_leaves_the_rest_to_others(stage: Stage) ->
     assert sorted(performed) == [f"x0_m{i}" for i in range(5)]
 
 
+def test_branches_are_claimed_beside_those_of_the_same_execution(stage: Stage) -> None:
+    gate = stage.effects.hold("m0")
+    stage.start(fork(6))
+    stage.run(stage.runner(concurrency=2))
+    others = {f"x0_m{i}" for i in range(1, 6)}
+    until(lambda: others <= set(stage.effects.performed), seconds=PATIENCE)
+    gate.set()
+    stage.wait_for("completed")
+    assert sorted(stage.effects.performed) == [f"x0_m{i}" for i in range(6)]
+    check_invariants(stage.execution())
+
+
 def test_a_slow_effect_holds_up_nobody_else(stage: Stage) -> None:
     gate = stage.effects.hold("x0")
     stage.start(TWO, 5)
