@@ -413,8 +413,6 @@ class Walk:
         self.runs[key] = changed
         if key in self.new:
             self.new[key] = changed
-        elif key in self.settled:
-            self.settled[key].run = changed
         else:
             recorded = self.claim.runs[key]
             self.settled[key] = Settle(changed, recorded.status, recorded.retry_count)

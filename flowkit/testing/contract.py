@@ -279,6 +279,15 @@ class StoreContract:
         (answer,) = store.commit([self.advanced(quick, now=late).patch], now=late)
         assert answer.outcome == "ok"
 
+    def test_a_lease_outlives_its_length_only_when_the_clock_went_back(self, store: Any) -> None:
+        store.create(started(1))
+        assert self.take(store, "a")
+        lease = timedelta(milliseconds=self.LEASE_MS)
+        early = EPOCH - timedelta(milliseconds=20)
+        assert not self.take(store, "b", now=early), "its idea of now is only a little old"
+        assert not self.take(store, "b", now=EPOCH - lease)
+        assert self.take(store, "b", now=EPOCH - lease - timedelta(milliseconds=1))
+
     def test_patches_of_a_batch_stand_alone(self, store: Any) -> None:
         store.create(started(3))
         claims = sorted(self.take(store, now=EPOCH + timedelta(seconds=1)), key=lambda c: c.head.id)

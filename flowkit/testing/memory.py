@@ -57,7 +57,7 @@ class MemoryStore:
             return at
         if branch.status == "waiting" and branch.resume_at is not None:
             return branch.resume_at if branch.resume_at <= now else None
-        if branch.status == "running" and holder != owner and (at <= now or at > now + lease):
+        if branch.status == "running" and holder != owner and (at <= now or at > now + 2 * lease):
             return at
         return None
 

@@ -12,7 +12,9 @@ or an effect rests on is durable; pure progress need only survive the death of a
 
 *Claimable* is a branch that is ``ready`` (at any time), ``waiting`` with ``resume_at`` at or
 before now, or ``running`` under a lease of another worker that has run out. A lease that ends
-later than now plus its own length was given before the clock went back, and has run out too.
+later than now plus twice its own length was given before the clock went back, and has run out
+too. (Twice, because a caller that waited for its turn has an older idea of now than the one that
+got a lease meanwhile.)
 
 *Time* is always passed in; a store reads no clock. All calls may be made from any thread and
 any process at once. A store that cannot do what is asked for reasons of its own (disk full,

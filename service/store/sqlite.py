@@ -51,7 +51,7 @@ SELECT execution_id, branch_id, status FROM (
     UNION ALL
     SELECT * FROM (SELECT execution_id, branch_id, status, claim_at FROM branches
         WHERE :expired AND status = 'running' AND owner <> :owner
-        AND (claim_at <= :now OR claim_at > :now + :lease) ORDER BY claim_at LIMIT :limit)
+        AND (claim_at <= :now OR claim_at > :now + 2 * :lease) ORDER BY claim_at LIMIT :limit)
 ) ORDER BY claim_at, execution_id, branch_id LIMIT :limit
 """
 

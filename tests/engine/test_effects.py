@@ -141,6 +141,14 @@ def test_a_worker_that_dies_inside_is_followed_by_one_that_resends() -> None:
     assert attempt["startTime"] == "2026-01-05T09:00:00.000Z"
 
 
+def test_a_node_that_cannot_be_asked_for_its_policy_any_more_fails() -> None:
+    world, _ = inside(AGAIN)
+    world.now += LEASE
+    world.flow = flow_of({"hello": ("TEST_ODD", {"how": "raises"})}, "start > hello > end")
+    assert world.run("b").status == "failed"
+    assert world.error("hello") == "outcome_unknown"
+
+
 # -- room
 
 

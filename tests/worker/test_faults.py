@@ -445,7 +445,6 @@ def test_an_execution_that_could_not_go_on_is_tried_again(stage: Stage) -> None:
     stage.wait_for("completed")
 
 
-@pytest.mark.xfail(strict=True, reason="the store takes a lease for one from the future")
 def test_a_claim_that_waited_for_the_write_lock_takes_no_live_lease(stage: Stage) -> None:
     """Its idea of now is older than the lease that was given while it waited."""
     stage.start(ONE)
