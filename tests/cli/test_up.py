@@ -124,8 +124,19 @@ def test_an_api_alone_killed_serves_no_longer(here: Installation) -> None:
     api.kill()
     api.wait()
     until(lambda: not any(map(alive, processes)), what="its worker ends with it")
-    here.start_api()
-    assert here.stop(here.processes[-1]) == 0
+
+
+def test_an_api_alone_keeps_what_it_is_told_to_where_it_is_told_to(here: Installation) -> None:
+    data = here.directory / "elsewhere"
+    api = here.start("api", "--port", str(here.port), "--data", str(data), FLOWKIT_API_KEY="")
+    until(lambda: answers(here), what="the API answers")
+    key = (data / "api-key").read_text()
+    assert key in here.said(api)
+    headers = {"Authorization": f"Bearer {key}"}
+    assert httpx.get(f"{here.url}/api/flows", headers=headers).status_code == 200
+    assert here.client.get("/api/flows").status_code == 401
+    assert here.stop(api) == 0
+    assert not here.database.exists()
 
 
 def test_the_simulator_alone(here: Installation) -> None:
