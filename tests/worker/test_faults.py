@@ -177,7 +177,7 @@ def test_a_run_settled_by_evidence_while_it_is_taken_over(stage: Stage) -> None:
     """The other worker has read the run as running; what it decides from that is refused."""
     gate = stage.effects.hold("first")
     stage.start(TWO)
-    stage.run(stage.runner())
+    worker = stage.run(stage.runner())
     until(lambda: stage.effects.active, seconds=PATIENCE)
     other = stage.watched()
     crew = Effects()
@@ -185,6 +185,7 @@ def test_a_run_settled_by_evidence_while_it_is_taken_over(stage: Stage) -> None:
     def evidence_comes(claims: Any) -> None:
         if claims:
             other.after.clear()
+            worker.stop()
             gate.set()
             until(lambda: stage.run_of("first").status == "completed", seconds=PATIENCE)
 
