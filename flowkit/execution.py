@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 from flowkit.wire import INTERNAL
@@ -111,6 +111,21 @@ class Execution:
     waiting: int = field(default=0, metadata=INTERNAL)
     failed: int = field(default=0, metadata=INTERNAL)
     revision: int = field(default=0, metadata=INTERNAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayCount:
+    """How much ended on a day (UTC), of one version of a flow, in one status.
+
+    Counts executions where ``node_id`` is None, else runs of that node in executions that ended.
+    """
+
+    day: date
+    flow_id: str
+    flow_version: int
+    node_id: str | None = None
+    status: str
+    count: int
 
 
 @dataclass(slots=True)

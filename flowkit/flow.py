@@ -58,6 +58,8 @@ class Flow(Fluent, Record):
     trigger_type : str
     is_active : bool
         Whether triggers start it; the service's to set.
+    is_paused : bool
+        Whether its executions are held where they are.
     version : int
         Number of its content as published; 0 when it was never stored.
     created_at, updated_at : datetime or None
@@ -81,6 +83,7 @@ class Flow(Fluent, Record):
     name: str = field(default="", metadata={"always": True})
     trigger_type: str = field(default="", metadata={"always": True})
     is_active: bool = False
+    is_paused: bool = False
     version: int = 0
     nodes: tuple[Node, ...] = ()
     edges: tuple[Edge, ...] = ()
@@ -111,6 +114,7 @@ class Flow(Fluent, Record):
             "name": name,
             "trigger_type": trigger,
             "is_active": False,
+            "is_paused": False,
             "version": 0,
             "nodes": (start,),
             "edges": (),
@@ -333,6 +337,17 @@ class Flow(Fluent, Record):
             else node.replace(position=dict(zip("xy", places[node.id], strict=True)))
             for node in self.nodes
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowVersion:
+    """A published version of a flow: who published it, when, and why. It never changes."""
+
+    flow_id: str
+    version: int
+    author: str | None = None
+    message: str | None = None
+    created_at: datetime
 
 
 def _read_list(

@@ -16,6 +16,9 @@ later than now plus twice its own length was given before the clock went back, a
 too. (Twice, because a caller that waited for its turn has an older idea of now than the one that
 got a lease meanwhile.)
 
+*Parked* is a ready branch of a paused flow that a worker has put aside: nobody claims it until
+`unhold` makes it claimable again.
+
 *Time* is always passed in; a store reads no clock. All calls may be made from any thread and
 any process at once. A store that cannot do what is asked for reasons of its own (disk full,
 server gone) raises its driver's error; nothing is half-done then.
@@ -24,19 +27,22 @@ server gone) raises its driver's error; nothing is half-done then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple, Protocol
 
+from flowkit.broadcast import Broadcast
+from flowkit.contacts import Contact
 from flowkit.execution import (
     Answer,
     BranchRef,
     Claim,
+    DayCount,
     Execution,
     ExecutionFilter,
     PageKey,
     Patch,
 )
-from flowkit.flow import Flow
+from flowkit.flow import Flow, FlowVersion
 
 
 class StoredFlow(NamedTuple):
@@ -46,20 +52,58 @@ class StoredFlow(NamedTuple):
     revision: int
 
 
-class Store(Protocol):
-    """Keeps flows and executions. Called by the API (flows, start, read) and by the worker."""
+class TriggerKey(NamedTuple):
+    """An idempotency key as first seen: what it stands for, and what it pinned.
 
-    # ------------------------------------------------------------------ flows
+    `id` is derived from the key and what it is unique within; `digest` from the body that came
+    with it. The ids of the executions are derived from `seed`, so that whoever comes second
+    makes the same ones.
+    """
 
-    def insert_flow(self, flow: Flow, *, publish: bool) -> None:
+    id: str
+    digest: str
+    seed: str
+    versions: tuple[tuple[str, int], ...]
+    created_at: datetime
+
+
+class ApiKey(NamedTuple):
+    """A named key of the API: only its SHA-256 digest is kept."""
+
+    name: str
+    digest: str
+    created_at: datetime
+
+
+class Flows(Protocol):
+    """Flows and their published versions; called by the API."""
+
+    def insert_flow(
+        self,
+        flow: Flow,
+        *,
+        publish: bool,
+        author: str | None = None,
+        message: str | None = None,
+    ) -> None:
         """Add a flow; with `publish`, its content also as the snapshot of ``flow.version``.
+
+        `author` and `message` are kept with the snapshot, and ``flow.updated_at`` as its time.
 
         Atomic and durable. Raises `Conflict` when a flow has that id, or a snapshot is left of
         one that had it.
         """
         ...
 
-    def replace_flow(self, flow: Flow, *, revision: int, publish: bool) -> None:
+    def replace_flow(
+        self,
+        flow: Flow,
+        *,
+        revision: int,
+        publish: bool,
+        author: str | None = None,
+        message: str | None = None,
+    ) -> None:
         """Put `flow` in the place of the stored one, if that still has `revision`.
 
         Atomic and durable, the snapshot included. Raises `Conflict` when the revision has
@@ -84,6 +128,15 @@ class Store(Protocol):
         """Return the snapshot of a published version. Raises `NotFound`."""
         ...
 
+    def list_versions(
+        self, flow_id: str, *, before: int | None = None, limit: int
+    ) -> list[FlowVersion]:
+        """Return the published versions of a flow, newest first, those under `before`.
+
+        None is an empty list, also for a flow that does not exist.
+        """
+        ...
+
     def list_flows(
         self,
         *,
@@ -99,12 +152,19 @@ class Store(Protocol):
         """Return (flow id, version) of each active flow of a trigger type, oldest first."""
         ...
 
-    # -------------------------------------------------------------- executions
+    def paused_flows(self) -> frozenset[str]:
+        """Return the ids of the flows that are paused."""
+        ...
 
-    def create(self, executions: Sequence[Execution]) -> None:
-        """Add executions with their root branches; all or none, durable.
 
-        Raises `Conflict` when an execution has one of the ids.
+class Executions(Protocol):
+    """Executions, as they are created, read and removed; called by the API and by chores."""
+
+    def create(self, executions: Sequence[Execution], *, absent: bool = False) -> None:
+        """Add executions with their root branches, durable.
+
+        All or none: raises `Conflict` when an execution has one of the ids. With `absent`,
+        those whose id is taken are left as they are, and the others are added.
         """
         ...
 
@@ -127,7 +187,46 @@ class Store(Protocol):
         """
         ...
 
-    # ------------------------------------------------------------------ worker
+    def list_ended(
+        self, *, before: datetime, after: PageKey | None = None, limit: int
+    ) -> list[Execution]:
+        """Return whole executions that ended before a moment, in the order of (ended_at, id).
+
+        `after` holds the ``ended_at`` and id of the last one of the page before.
+        """
+        ...
+
+    def delete_ended(self, refs: Sequence[tuple[str, int]]) -> int:
+        """Remove executions by (id, revision), if they are ended and still at that revision.
+
+        Returns how many were removed. Durable.
+        """
+        ...
+
+    def expire(self, *, executions: datetime | None, keys: datetime, limit: int) -> int:
+        """Remove executions that ended, and trigger keys that were made, before these moments.
+
+        At most `limit` of each a call; returns how many were removed. A store that lets records
+        expire by itself removes none here.
+        """
+        ...
+
+    def roll_up(self, day: date) -> None:
+        """Count anew the executions that ended on a day (UTC), and their node runs.
+
+        Replaces what was counted for that day.
+        """
+        ...
+
+    def list_counts(
+        self, *, flow_id: str | None = None, since: date, until: date
+    ) -> list[DayCount]:
+        """Return the counts of days from `since` to before `until`, in their order."""
+        ...
+
+
+class Work(Protocol):
+    """Branches: claimed, advanced and let go; called by the worker, `commit` also by the API."""
 
     def claim(
         self,
@@ -152,10 +251,22 @@ class Store(Protocol):
         """Extend the leases of the branches under these claims; return those that are no longer."""
         ...
 
-    def release(self, refs: Sequence[BranchRef], *, now: datetime) -> None:
+    def release(self, refs: Sequence[BranchRef], *, now: datetime, hold: bool = False) -> None:
         """Give up claims: those that still hold make their branches ``ready``.
 
-        Their epochs rise, so that a commit under a claim that was given up is fenced.
+        Their epochs rise, so that a commit under a claim that was given up is fenced. With
+        `hold` the branches are parked.
+        """
+        ...
+
+    def held_flows(self) -> frozenset[str]:
+        """Return the ids of the flows of which executions have parked branches."""
+        ...
+
+    def unhold(self, flow_id: str, *, now: datetime, limit: int) -> int:
+        """Make the parked branches of at most `limit` executions of a flow claimable.
+
+        Returns of how many executions.
         """
         ...
 
@@ -178,11 +289,118 @@ class Store(Protocol):
         """
         ...
 
-    # ------------------------------------------------------------------- life
+
+class Contacts(Protocol):
+    """Contacts, as triggers told of them last."""
+
+    def save_contacts(self, contacts: Sequence[Contact]) -> None:
+        """Add contacts, or put them in the place of those with their ids that are older.
+
+        Older is an earlier ``updated_at``; ``created_at`` stays that of the first.
+        """
+        ...
+
+    def list_contacts(self, *, after: str | None = None, limit: int) -> list[Contact]:
+        """Return contacts in the order of their ids, those behind `after`."""
+        ...
+
+
+class Triggers(Protocol):
+    """Idempotency keys of triggers."""
+
+    def pin(self, key: TriggerKey) -> TriggerKey:
+        """Keep a key, unless one with its id is kept; return the one that is. Durable, atomic."""
+        ...
+
+
+class Broadcasts(Protocol):
+    """Broadcasts and the recipients that were handed in with them."""
+
+    def insert_broadcast(self, broadcast: Broadcast) -> None:
+        """Add a broadcast. Durable. Raises `Conflict` when the id is taken."""
+        ...
+
+    def replace_broadcast(self, broadcast: Broadcast) -> None:
+        """Put a broadcast in the place of the stored one, if that has the revision before it.
+
+        Durable, atomic: ``broadcast.revision`` is one more than the stored one's. Raises
+        `Conflict` otherwise, `NotFound` when there is none.
+        """
+        ...
+
+    def get_broadcast(self, broadcast_id: str) -> Broadcast:
+        """Return a broadcast. Raises `NotFound`."""
+        ...
+
+    def list_broadcasts(
+        self, *, flow_id: str | None = None, after: PageKey | None = None, limit: int
+    ) -> list[Broadcast]:
+        """Return broadcasts, newest first."""
+        ...
+
+    def due_broadcasts(self, *, now: datetime, limit: int) -> list[Broadcast]:
+        """Return running broadcasts whose ``next_at`` has come, those longest due first."""
+        ...
+
+    def put_recipients(self, broadcast_id: str, number: int, recipients: Sequence[object]) -> None:
+        """Keep a batch of recipients (JSON values) under its number, from 0. Durable."""
+        ...
+
+    def get_recipients(self, broadcast_id: str, number: int) -> list[object]:
+        """Return a batch of recipients. Raises `NotFound`."""
+        ...
+
+    def delete_recipients(self, broadcast_id: str) -> None:
+        """Forget the recipients of a broadcast that has ended."""
+        ...
+
+
+class Keys(Protocol):
+    """Keys of the API, by name."""
+
+    def insert_api_key(self, key: ApiKey) -> None:
+        """Add a key. Durable. Raises `Conflict` when the name is taken."""
+        ...
+
+    def list_api_keys(self) -> list[ApiKey]:
+        """Return all keys, by name."""
+        ...
+
+    def find_api_key(self, digest: str) -> ApiKey | None:
+        """Return the key with that digest, or None."""
+        ...
+
+    def delete_api_key(self, name: str) -> None:
+        """Remove a key. Raises `NotFound`."""
+        ...
+
+
+class Elections(Protocol):
+    """Leases on duties that one process has at a time, such as the sweep."""
+
+    def elect(self, duty: str, owner: str, *, now: datetime, lease_ms: int) -> bool:
+        """Take or renew a duty until now plus `lease_ms`; return whether `owner` has it.
+
+        It is given when nobody has it, `owner` has it, or the lease has run out (as a branch's
+        lease does, also one from the future). Atomic.
+        """
+        ...
+
+    def resign(self, duty: str, owner: str) -> None:
+        """Give up a duty, if `owner` has it."""
+        ...
+
+
+class Store(Flows, Executions, Work, Contacts, Triggers, Broadcasts, Keys, Elections, Protocol):
+    """All that is kept, by one client of it."""
 
     @property
     def transactions(self) -> int:
         """How many writes this client has committed, batches counting as one."""
+        ...
+
+    def clock_offset(self) -> timedelta:
+        """Return by how much the store's clock is ahead of this machine's."""
         ...
 
     def ping(self) -> None:

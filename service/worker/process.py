@@ -22,6 +22,7 @@ from service.settings import Settings
 from service.store.open import open_store
 from service.worker.queue import Doorbell
 from service.worker.runner import Perform, Runner
+from service.worker.sweep import Chore, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +78,14 @@ def work(settings: Settings) -> None:
     stop = threading.Event()
     store = open_store(settings)
     doorbell = Doorbell(settings)
+    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    clock = SystemClock()
     with contextlib.closing(store), channels(settings) as perform:
         runner = Runner(
             store,
             perform,
-            clock=SystemClock(),
-            owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+            clock=clock,
+            owner=owner,
             lease_seconds=settings.lease_seconds,
             sweep_seconds=settings.sweep_seconds,
             limits=Limits(settings.fork_queue_limit, settings.result_limit_bytes),
@@ -91,6 +94,17 @@ def work(settings: Settings) -> None:
             ring=doorbell.ring,
         )
 
+        chores: list[Chore] = []
+        sweep = Sweep(
+            store,
+            chores,
+            clock=clock,
+            owner=owner,
+            lease_seconds=settings.lease_seconds,
+            interval_seconds=settings.sweep_seconds,
+        )
+        sweeper = threading.Thread(target=sweep.run, args=(stop,), name="sweep")
+
         def end(signum: int, frame: object) -> None:
             stop.set()
             runner.stop()
@@ -98,9 +112,11 @@ def work(settings: Settings) -> None:
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
         listener = doorbell.listen(runner.wake, stop)
+        sweeper.start()
         log.info("worker %d is ready", os.getpid())
         runner.run()
         stop.set()
+        sweeper.join()
         listener.join(timeout=5)
         doorbell.close()
         log.info("worker %d ends after %d commits", os.getpid(), store.transactions)

@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from service.store.sqlite_rows import SCHEMA
+from service.store.sqlite.rows import MIGRATIONS
 from tests.processes import Installation
 
 NODE_TYPE = '''
@@ -150,7 +150,7 @@ def raw_rate(rows: dict[str, list[Any]], synchronous: str) -> float:
     with tempfile.TemporaryDirectory() as directory:
         connection = sqlite3.connect(Path(directory) / "raw.db", isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(SCHEMA)
+        connection.executescript(";".join(MIGRATIONS))
         connection.execute(f"PRAGMA synchronous={synchronous}")
         began = time.perf_counter()
         for parts in grouped.values():

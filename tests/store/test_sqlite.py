@@ -49,7 +49,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_the_index_answers_each_question_of_a_claim(tmp_path: Path) -> None:
     """A worker that looks for work must not read the history."""
     store = SqliteStore(tmp_path / "flowkit.db")
-    from service.store.sqlite import CLAIMABLE
+    from service.store.sqlite.work import CLAIMABLE
 
     names = {"now": 0, "lease": 1, "limit": 1, "expired": True, "owner": "a"}
     with store._file.reading() as c:

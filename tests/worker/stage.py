@@ -79,7 +79,7 @@ class Effects:
         try:
             for name in performance.key.split("_"):
                 if name in self._gates:
-                    assert self._gates[name].wait(PATIENCE)
+                    assert self._gates[name].wait(3 * PATIENCE)
             return self.answer(performance)
         finally:
             with self._lock:

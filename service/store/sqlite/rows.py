@@ -10,11 +10,18 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flowkit.execution import Branch, Execution, NodeRun, branch_order, idempotency_key, run_order
+from flowkit.execution import (
+    Branch,
+    Execution,
+    NodeRun,
+    PageKey,
+    branch_order,
+    idempotency_key,
+    run_order,
+)
 from flowkit.wire import canonical, from_ms, to_ms
 
-VERSION = 1
-SCHEMA = """
+_FIRST = """
 CREATE TABLE flows (
     id TEXT PRIMARY KEY,
     trigger_type TEXT NOT NULL,
@@ -92,6 +99,66 @@ CREATE TABLE node_runs (
     PRIMARY KEY (execution_id, node_id, visit)
 ) WITHOUT ROWID
 """
+_SECOND = """
+ALTER TABLE executions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+-- Whether branches of it are parked: ready, and without claim_at.
+ALTER TABLE executions ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX executions_held ON executions (flow_id) WHERE held;
+CREATE INDEX executions_ended ON executions (ended_at, id) WHERE ended_at IS NOT NULL;
+ALTER TABLE flows ADD COLUMN is_paused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE flow_versions ADD COLUMN author TEXT;
+ALTER TABLE flow_versions ADD COLUMN message TEXT;
+ALTER TABLE flow_versions ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE contacts (
+    id TEXT PRIMARY KEY,
+    attributes TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE trigger_keys (
+    id TEXT PRIMARY KEY,
+    digest TEXT NOT NULL,
+    seed TEXT NOT NULL,
+    versions TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX trigger_keys_by_creation ON trigger_keys (created_at);
+CREATE TABLE broadcasts (
+    id TEXT PRIMARY KEY,
+    flow_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    document TEXT NOT NULL,
+    next_at INTEGER,
+    created_at INTEGER NOT NULL,
+    revision INTEGER NOT NULL
+);
+CREATE INDEX broadcasts_by_creation ON broadcasts (created_at, id);
+CREATE INDEX broadcasts_due ON broadcasts (next_at) WHERE status = 'running';
+CREATE TABLE recipients (
+    broadcast_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    recipients TEXT NOT NULL,
+    PRIMARY KEY (broadcast_id, number)
+);
+CREATE TABLE api_keys (
+    name TEXT PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE duties (duty TEXT PRIMARY KEY, owner TEXT NOT NULL, until INTEGER NOT NULL)
+WITHOUT ROWID;
+CREATE TABLE metrics (
+    day TEXT NOT NULL,
+    flow_id TEXT NOT NULL,
+    flow_version INTEGER NOT NULL,
+    node_id TEXT,
+    status TEXT NOT NULL,
+    count INTEGER NOT NULL
+);
+CREATE INDEX metrics_by_day ON metrics (day, flow_id)
+"""
+MIGRATIONS = (_FIRST, _SECOND)
+"""What makes an empty file one of version 1, that one of version 2, and so on."""
 
 HEAD = (
     "id, flow_id, flow_version, status, trigger_type, contact_id, resume_at, created_at, "
@@ -120,6 +187,13 @@ def marks(number: int) -> str:
 def text(value: Any) -> str | None:
     """Return JSON text, or None for None."""
     return None if value is None else canonical(value)
+
+
+def page_clauses(after: PageKey | None) -> tuple[list[str], list[Any]]:
+    """Return the conditions, and their values, of a page of a list that is newest first."""
+    if after is None:
+        return ["1"], []
+    return ["(created_at, id) < (?, ?)"], [to_ms(after.created_at), after.id]
 
 
 def head_values(e: Execution) -> tuple[Any, ...]:

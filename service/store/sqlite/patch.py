@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import replace
 
 from flowkit.execution import TERMINAL, Answer, NodeRun, Patch, judge, status_of
-from service.store.sqlite_rows import (
+from service.store.sqlite.rows import (
     INSERT_BRANCH,
     RUN,
     branch_values,

@@ -16,7 +16,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -53,10 +53,9 @@ class SqliteFile:
     ----------
     path : Path
         The file; its directory exists.
-    schema : str
-        Statements that make an empty file one of version `version`.
-    version : int
-        What `schema` makes. A file of a later version is refused.
+    migrations : sequence of str
+        Statements that make an empty file one of version 1, that one of version 2, and so on.
+        A file of a later version than there are is refused.
 
     Raises
     ------
@@ -66,7 +65,7 @@ class SqliteFile:
         When the file cannot be opened or written.
     """
 
-    def __init__(self, path: Path, schema: str, version: int) -> None:
+    def __init__(self, path: Path, migrations: Sequence[str]) -> None:
         self.path = path
         self.transactions = 0
         self._closed = False
@@ -81,7 +80,7 @@ class SqliteFile:
             self._writer = writer = self._connect()
             with self._exclusive():
                 writer.execute("PRAGMA journal_mode=WAL")
-                self._migrate(writer, schema, version)
+                self._migrate(writer, migrations)
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise SettingsError(f"cannot open the database {path}: {error}") from error
@@ -102,15 +101,16 @@ class SqliteFile:
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
-    def _migrate(self, writer: sqlite3.Connection, schema: str, version: int) -> None:
+    def _migrate(self, writer: sqlite3.Connection, migrations: Sequence[str]) -> None:
         (found,) = writer.execute("PRAGMA user_version").fetchone()
-        if found > version:
+        known = len(migrations)
+        if found > known:
             raise StoreTooNew(
                 f"{self.path} has schema {found}, written by a newer flowkit; this one knows "
-                f"schema {version}: upgrade flowkit or use another data directory"
+                f"schema {known}: upgrade flowkit or use another data directory"
             )
-        if found < version:
-            writer.executescript(f"BEGIN;{schema};PRAGMA user_version={version};COMMIT;")
+        for version, script in enumerate(migrations[found:], start=found + 1):
+            writer.executescript(f"BEGIN;{script};PRAGMA user_version={version};COMMIT;")
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
