@@ -171,8 +171,10 @@ class Settings:
         return replace(self, data_dir=data_dir, api_key=key)
 
 
-NOT_SETTINGS = frozenset({"FLOWKIT_FAIL_AT"})
-"""Variables of the crash tests, read by `service.faults`."""
+NOT_SETTINGS = frozenset(
+    {"FLOWKIT_FAIL_AT", "FLOWKIT_TEST_MONGODB_URL", "FLOWKIT_TEST_FERRETDB_URL"}
+)
+"""Variables of the tests: the first is read by `service.faults`."""
 
 
 def _read(variable: str, hint: Any, text: str) -> Any:
