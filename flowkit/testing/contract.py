@@ -52,6 +52,8 @@ class StoreContract:
     """
 
     LEASE_MS = 30_000
+    EXAMPLES = 60
+    """How many histories `test_it_agrees_with_the_model` makes up; fewer for a slow store."""
 
     @pytest.fixture
     def store(self, make_store: Callable[[], Any]) -> Iterable[Any]:
@@ -314,7 +316,7 @@ class StoreContract:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=60,
+                max_examples=self.EXAMPLES,
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
