@@ -72,7 +72,9 @@ def _kind(hint: Any, **options: Any) -> BaseField:
         if args[0] is str:
             return fields.ListField(fields.StringField(), **options)
         if dataclasses.is_dataclass(args[0]):
-            return fields.EmbeddedDocumentListField(_embedded(args[0]), **options)
+            return fields.EmbeddedDocumentListField(
+                _embedded(typing.cast(type, args[0])), **options
+            )
         return JsonText(**options)
     plain = {
         str: fields.StringField,
@@ -212,7 +214,7 @@ WAYS: dict[type[BaseField], tuple[Callable[[Any], Any], Callable[[Any], Any]]] =
 }
 
 
-def _codecs(document: type, names: Mapping[str, Any]) -> tuple[Codec, ...]:
+def _codecs(document: Any, names: Mapping[str, Any]) -> tuple[Codec, ...]:
     found: list[Codec] = []
     for name, kind in document._fields.items():
         if name in names:
@@ -236,7 +238,7 @@ class Mapper:
         Of the fields that are lists of records.
     """
 
-    def __init__(self, record: type, document: type, **parts: Mapper) -> None:
+    def __init__(self, record: type, document: Any, **parts: Mapper) -> None:
         names = _fields(record)
         self._record = record
         self._parts = parts

@@ -40,7 +40,7 @@ executions = Mapper(Execution, ExecutionDocument, branches=branches, executed_no
 class BranchAt(NamedTuple):
     """A branch, where it is in the array, and who holds it."""
 
-    index: int
+    place: int
     branch: Branch
     owner: str | None
 
@@ -48,7 +48,7 @@ class BranchAt(NamedTuple):
 class RunAt(NamedTuple):
     """A node run, and where it is in the array."""
 
-    index: int
+    place: int
     run: NodeRun
 
 
@@ -100,7 +100,7 @@ class Known:
     def waiting_without(self, branch_ids: Container[str]) -> list[tuple[int, int, datetime]]:
         """Return index, epoch and time of the branches that wait, without some."""
         return [
-            (at.index, at.branch.epoch, at.branch.resume_at)
+            (at.place, at.branch.epoch, at.branch.resume_at)
             for branch_id, at in self.branches.items()
             if at.branch.status == "waiting" and at.branch.resume_at and branch_id not in branch_ids
         ]

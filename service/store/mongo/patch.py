@@ -100,11 +100,11 @@ def change(known: Known, patch: Patch, *, now: datetime, lease_ms: int, token: s
 
 
 def _move(made: Change, known: Known, patch: Patch, now: datetime) -> dict[str, BranchAt]:
-    changed = {}
+    changed: dict[str, BranchAt] = {}
     for move in patch.move:
         branch = move.branch
         at = known.branches[branch.branch_id]
-        place = f"{BRANCHES}.{at.index}"
+        place = f"{BRANCHES}.{at.place}"
         made.guard[f"{place}.branchId"] = branch.branch_id
         made.guard[f"{place}.epoch"] = move.epoch
         if not changed:
@@ -117,7 +117,7 @@ def _move(made: Change, known: Known, patch: Patch, now: datetime) -> dict[str, 
             made.put[f"{place}.readyAt"] = now
         else:
             made.drop[f"{place}.readyAt"] = ""
-        changed[branch.branch_id] = BranchAt(at.index, branch, at.owner if held else None)
+        changed[branch.branch_id] = BranchAt(at.place, branch, at.owner if held else None)
     return changed
 
 
@@ -148,25 +148,25 @@ def _record(made: Change, known: Known, patch: Patch) -> dict[str, RunAt]:
     new = list(patch.append)
     for settle in patch.settle:
         at = known.runs[settle.run.idempotency_key]
-        place = f"{RUNS}.{at.index}"
+        place = f"{RUNS}.{at.place}"
         made.guard |= {f"{place}.status": settle.was, f"{place}.retryCount": settle.retry_count}
         if made.proof == "commit":
             made.proof = f"{place}.commit"
         _rewrite(made, place, *runs.changes(at.run, settle.run))
-        changed[settle.run.idempotency_key] = RunAt(at.index, settle.run)
+        changed[settle.run.idempotency_key] = RunAt(at.place, settle.run)
     for arrival in patch.arrive:
         key, ids = arrival.run.idempotency_key, arrival.branch_ids
         found = known.runs.get(key)
         if found is None:
             new.append(_arrived(arrival.run, ids))
             continue
-        place = f"{RUNS}.{found.index}"
+        place = f"{RUNS}.{found.place}"
         made.guard[f"{place}.arrivals"] = {"$nin": list(ids)}
         made.join[f"{place}.arrivals"] = {"$each": list(ids)}
         made.add[f"{place}.arrivalCount"] = len(ids)
         made.put[f"{place}.endTime"] = arrival.run.end_time
         ended = replace(found.run, end_time=arrival.run.end_time)
-        changed[key] = RunAt(found.index, _arrived(ended, ids))
+        changed[key] = RunAt(found.place, _arrived(ended, ids))
     first = len(known.runs)
     if new:
         made.guard[f"{RUNS}.{first}"] = {"$exists": False}

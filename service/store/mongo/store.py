@@ -16,6 +16,8 @@ from service.store.mongo.work import MongoWork
 class MongoStore(MongoFlows, MongoExecutions, MongoWork, MongoElections):
     """A `service.store.base.Store` on MongoDB; the parameters are `MongoDatabase`'s."""
 
+    database_type: type[MongoDatabase] = MongoDatabase
+
     def __init__(
         self,
         url: str,
@@ -24,7 +26,7 @@ class MongoStore(MongoFlows, MongoExecutions, MongoWork, MongoElections):
         key_hours: int = 24,
         client: Any = None,
     ) -> None:
-        self._db = MongoDatabase(
+        self._db = self.database_type(
             url, retention_days=retention_days, key_hours=key_hours, client=client
         )
         self._memory = Memory()

@@ -34,6 +34,7 @@ from service.store.mongo.known import (
 )
 from service.store.mongo.patch import Change, change
 
+READY_AT, LEASE_AT = f"{BRANCHES}.readyAt", f"{BRANCHES}.leaseAt"
 LIVE = {"$in": ["running", "delayed"]}
 _ELEMENT = ("branchId", "status", "epoch", "resumeAt", "readyAt", "leaseAt", "owner")
 PLACES = dict.fromkeys((*HEAD, *(f"{BRANCHES}.{name}" for name in _ELEMENT)), 1)
@@ -48,7 +49,7 @@ class Found(NamedTuple):
     since: datetime
     execution_id: str
     branch_id: str
-    index: int
+    place: int
     element: Mapping[str, Any]
 
 
@@ -72,8 +73,7 @@ class MongoWork:
         lease = timedelta(milliseconds=lease_ms)
         documents: dict[str, dict[str, Any]] = {}
         for query, order in _claimable(owner, now, lease, expired=expired):
-            cursor = self._executions.find(query, PLACES).sort(order, ASCENDING).limit(limit)
-            documents |= {document["_id"]: document for document in cursor}
+            documents |= {d["_id"]: d for d in self._ordered(query, order, limit)}
         found = sorted(
             branch
             for document in documents.values()
@@ -102,7 +102,7 @@ class MongoWork:
             ours = {
                 branch.branch_id
                 for branch in chosen[document["_id"]]
-                if document[BRANCHES][branch.index].get("claim") == token
+                if document[BRANCHES][branch.place].get("claim") == token
             }
             if ours:
                 claims.append(self._claim(document, ours))
@@ -149,7 +149,7 @@ class MongoWork:
             if at is None:
                 gone.append(ref)
             else:
-                grouped.setdefault((at.index, ref.epoch), []).append(ref)
+                grouped.setdefault((at.place, ref.epoch), []).append(ref)
         for (index, epoch), group in grouped.items():
             place = f"{BRANCHES}.{index}"
             guard = {
@@ -263,19 +263,17 @@ class MongoWork:
         ]
 
     def next_due(self, *, now: datetime) -> datetime | None:
-        times: list[datetime] = []
-        ready = self._first({f"{BRANCHES}.readyAt": {"$exists": True}}, f"{BRANCHES}.readyAt")
-        times += [min(at, now) for at in _times(ready, "readyAt")]
-        waiting = self._first({"status": LIVE, "resumeAt": {"$exists": True}}, "resumeAt")
-        times += [waiting["resumeAt"]] if waiting else []
-        times += _times(
-            self._first({f"{BRANCHES}.leaseAt": {"$exists": True}}, f"{BRANCHES}.leaseAt"),
-            "leaseAt",
-        )
+        ready = self._ordered({READY_AT: {"$exists": True}}, READY_AT, 1)
+        waiting = self._ordered({"status": LIVE, "resumeAt": {"$exists": True}}, "resumeAt", 1)
+        held = self._ordered({LEASE_AT: {"$exists": True}}, LEASE_AT, 1)
+        times = [min(at, now) for at in _times(ready, "readyAt")]
+        times += [document["resumeAt"] for document in waiting]
+        times += _times(held, "leaseAt")
         return min(times, default=None)
 
-    def _first(self, query: dict[str, Any], order: str) -> dict[str, Any] | None:
-        return self._executions.find_one(query, PLACES, sort=[(order, ASCENDING)])
+    def _ordered(self, query: dict[str, Any], path: str, limit: int) -> list[dict[str, Any]]:
+        """Return what claims are decided on, of executions in the order of the least at `path`."""
+        return list(self._executions.find(query, PLACES).sort(path, ASCENDING).limit(limit))
 
 
 def _claimable(
@@ -283,14 +281,13 @@ def _claimable(
 ) -> list[tuple[dict[str, Any], str]]:
     """Return the questions that find executions with claimable branches, and their orders."""
     found: list[tuple[dict[str, Any], str]] = [
-        ({f"{BRANCHES}.readyAt": {"$exists": True}}, f"{BRANCHES}.readyAt"),
+        ({READY_AT: {"$exists": True}}, READY_AT),
         ({"status": LIVE, "resumeAt": {"$lte": now}}, "resumeAt"),
     ]
     if expired:
-        lease_at = f"{BRANCHES}.leaseAt"
         for reach in ({"$lte": now}, {"$gt": now + 2 * lease}):
             lost = {"owner": {"$ne": owner}, "leaseAt": reach}
-            found.append(({lease_at: reach, BRANCHES: {"$elemMatch": lost}}, lease_at))
+            found.append(({LEASE_AT: reach, BRANCHES: {"$elemMatch": lost}}, LEASE_AT))
     return found
 
 
@@ -340,7 +337,7 @@ def _take(
         drop[f"{place}.readyAt"] = ""
     woken = sum(branch.element["status"] == "waiting" for branch in taken)
     if woken:
-        ours = {branch.index for branch in taken}
+        ours = {branch.place for branch in taken}
         resume_at, others = earliest(
             (index, element["epoch"], element["resumeAt"])
             for index, element in enumerate(document[BRANCHES])
@@ -380,8 +377,8 @@ def _keys(patch: Patch) -> Iterable[str]:
     yield from (settle.run.idempotency_key for settle in patch.settle)
 
 
-def _times(document: Mapping[str, Any] | None, name: str) -> list[datetime]:
-    return [e[name] for e in document[BRANCHES] if name in e] if document else []
+def _times(documents: Iterable[Mapping[str, Any]], name: str) -> list[datetime]:
+    return [e[name] for document in documents for e in document[BRANCHES] if name in e]
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:
