@@ -54,7 +54,7 @@ class Change:
     @property
     def update(self) -> dict[str, Any]:
         """The update document."""
-        parts = {"$set": self.put, "$unset": self.drop, "$inc": self.add, "$addToSet": self.join}
+        parts = {"$set": self.put, "$unset": self.drop, "$inc": self.add, "$push": self.join}
         return {operator: part for operator, part in parts.items() if part}
 
     @property
