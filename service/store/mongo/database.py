@@ -38,6 +38,8 @@ from service.store.mongo.documents import (
 VERSION = 1
 """Of the schema: the shapes and indexes that this program knows."""
 DEFAULT_NAME = "flowkit"
+DUPLICATE = 11000
+"""Code of the error that a unique key is taken."""
 PATIENCE_MS = 5_000
 """How long a call looks for a server, unless the URL says otherwise."""
 

@@ -176,7 +176,7 @@ ExecutionDocument = _document(
 ContactDocument = _document(Contact, "contacts")
 TriggerKeyDocument = _document(TriggerKey, "trigger_keys", {"fields": ["created_at"], "name": TTL})
 BroadcastDocument = _document(
-    Broadcast, "broadcasts", ("-created_at", "-id"), ("status", "next_at")
+    Broadcast, "broadcasts", ("-created_at", "-id"), {"fields": ["next_at"], "sparse": True}
 )
 ApiKeyDocument = _document(ApiKey, "api_keys", {"fields": ["digest"], "unique": True}, key="name")
 DayCountDocument = _document(DayCount, "metrics", ("day", "flow_id"), key=None)

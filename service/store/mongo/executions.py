@@ -14,11 +14,10 @@ from pymongo.errors import BulkWriteError
 from flowkit.errors import Conflict, NotFound
 from flowkit.execution import Execution, ExecutionFilter, PageKey
 from flowkit.wire import camel
-from service.store.mongo.database import MongoDatabase
+from service.store.mongo.database import DUPLICATE, MongoDatabase
 from service.store.mongo.documents import ExecutionDocument
 from service.store.mongo.known import BRANCHES, RUNS, executions, read_execution
 
-DUPLICATE = 11000
 PARTS = ("context", "branches", "executed_nodes")
 
 

@@ -81,7 +81,7 @@ class MongoFlows:
         self._db.count()
         self._finish(document)
 
-    def delete_flow(self, flow_id: str) -> None:
+    def delete_flow(self, flow_id: str, *, revision: int | None = None) -> None:
         live = self._db.rows(ExecutionDocument).count_documents(
             {"flowId": flow_id, "status": {"$in": LIVE}}
         )
@@ -90,9 +90,12 @@ class MongoFlows:
                 f"flow {flow_id} has {live} executions under way; cancel them with "
                 "?cancel=true or wait until they have ended"
             )
-        self._finish(self._db.rows(FlowDocument).find_one({"_id": flow_id}))
-        if self._db.rows(FlowDocument).delete_one({"_id": flow_id}).deleted_count == 0:
-            raise NotFound(f"there is no flow {flow_id}")
+        rows = self._db.rows(FlowDocument)
+        self._finish(rows.find_one({"_id": flow_id}))
+        named = {"_id": flow_id} | ({} if revision is None else {"revision": revision})
+        if rows.delete_one(named).deleted_count == 0:
+            self.get_flow(flow_id)
+            raise Conflict(f"flow {flow_id} was changed meanwhile; load it again")
         self._db.count()
 
     def get_flow(self, flow_id: str) -> StoredFlow:

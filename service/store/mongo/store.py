@@ -5,15 +5,32 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from service.store.mongo.broadcasts import MongoBroadcasts
+from service.store.mongo.contacts import MongoContacts
+from service.store.mongo.counts import MongoCounts
 from service.store.mongo.database import MongoDatabase
 from service.store.mongo.elections import MongoElections
 from service.store.mongo.executions import MongoExecutions
 from service.store.mongo.flows import MongoFlows
+from service.store.mongo.keys import MongoKeys
 from service.store.mongo.known import Memory
+from service.store.mongo.retention import MongoRetention
+from service.store.mongo.triggers import MongoTriggers
 from service.store.mongo.work import MongoWork
 
 
-class MongoStore(MongoFlows, MongoExecutions, MongoWork, MongoElections):
+class MongoStore(
+    MongoFlows,
+    MongoExecutions,
+    MongoRetention,
+    MongoCounts,
+    MongoWork,
+    MongoContacts,
+    MongoTriggers,
+    MongoBroadcasts,
+    MongoKeys,
+    MongoElections,
+):
     """A `service.store.base.Store` on MongoDB; the parameters are `MongoDatabase`'s."""
 
     database_type: type[MongoDatabase] = MongoDatabase
