@@ -175,10 +175,10 @@ class Runner:
 
     def step(self, pool: ThreadPoolExecutor) -> None:
         """Do once what is to be done: renew, claim, advance and commit."""
-        self._watch_clock()
+        self._read_paused()
+        self._watch_clock()  # as late as can be: a jump behind its back takes others' leases
         if time.monotonic() - self._renewed >= self._lease / 3:
             self._renew()
-        self._read_paused()
         self._claim()
         self._offer_late()  # before a branch goes on that it may be about
         while news := self._news():

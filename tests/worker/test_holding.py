@@ -38,6 +38,12 @@ def noticed(store: Watched) -> None:
     until(lambda: store.calls["paused_flows"] >= seen + 2, seconds=PATIENCE)
 
 
+def goes_on(stage: Stage, flow: Flow, status: str = "completed") -> None:
+    """Resume, and sweep until the worker, which may park once more, has gone on to the end."""
+    resume(stage, flow)
+    until(lambda: sweep(stage) or stage.statuses()[status], seconds=PATIENCE)
+
+
 def sweep(stage: Stage) -> bool:
     """Do the chore once."""
     return Holding(stage.store, ring=lambda: None)(stage.clock.now())
@@ -62,9 +68,7 @@ def test_what_is_triggered_while_paused_waits_and_then_goes_on(stage: Stage) -> 
     assert not sweep(stage)
     assert stage.store.held_flows() == {TWO.id}, "it is still paused"
     assert stage.effects.performed == []
-    resume(stage, TWO)
-    sweep(stage)
-    stage.wait_for("completed")
+    goes_on(stage, TWO)
     assert stage.effects.performed == ["x0_first", "x0_second"]
     assert stage.store.held_flows() == frozenset()
 
@@ -81,9 +85,7 @@ def test_an_effect_under_way_is_recorded_and_nothing_follows(stage: Stage) -> No
     until(lambda: stage.store.held_flows(), seconds=PATIENCE)
     assert stage.run_of("first").status == "completed"
     assert stage.run_of("second") is None
-    resume(stage, TWO)
-    sweep(stage)
-    stage.wait_for("completed")
+    goes_on(stage, TWO)
     assert stage.effects.performed == ["x0_first", "x0_second"]
     check_invariants(stage.execution())
 
@@ -111,9 +113,7 @@ def test_a_delay_runs_on_and_is_due_at_resume(stage: Stage) -> None:
     until(lambda: stage.store.held_flows(), seconds=PATIENCE)
     assert stage.run_of("wait").status == "waiting"
     stage.clock.advance(timedelta(seconds=29))
-    resume(stage, DELAYED)
-    sweep(stage)
-    stage.wait_for("completed")
+    goes_on(stage, DELAYED)
     assert stage.run_of("wait").end_time == EPOCH + timedelta(seconds=90)
 
 
@@ -129,9 +129,7 @@ def test_parallel_branches_are_held_each_where_it_is(stage: Stage) -> None:
     gate.set()
     until(lambda: not stage.leases() and stage.store.held_flows(), seconds=PATIENCE)
     assert len(stage.effects.performed) == 2
-    resume(stage, flow)
-    sweep(stage)
-    stage.wait_for("completed")
+    goes_on(stage, flow)
     assert sorted(stage.effects.performed) == [f"x0_m{i}" for i in range(4)]
     check_invariants(stage.execution())
 
@@ -243,9 +241,7 @@ def test_a_retry_waits_for_the_resumption(stage: Stage) -> None:
     until(lambda: stage.store.held_flows(), seconds=PATIENCE)
     assert stage.effects.performed == ["x0_first"]
     stage.effects.answer = lambda performance: Outcome("completed")
-    resume(stage, TWO)
-    sweep(stage)
-    stage.wait_for("completed")
+    goes_on(stage, TWO)
     assert stage.effects.performed == ["x0_first", "x0_first", "x0_second"]
 
 
@@ -271,9 +267,7 @@ def test_an_effect_that_a_crash_left_open_is_settled_at_the_resumption(stage: St
     stage.run(stage.runner("b"))
     until(lambda: stage.store.held_flows(), seconds=PATIENCE)
     assert stage.run_of("first").status == "running", "it is neither sent nor given up meanwhile"
-    resume(stage, TWO)
-    sweep(stage)
-    stage.wait_for("failed")
+    goes_on(stage, TWO, "failed")
     assert stage.run_of("first").error["code"] == "outcome_unknown"
 
 
