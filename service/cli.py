@@ -1,4 +1,4 @@
-"""The command line: ``flowkit demo | up | api | worker | simulator | validate``.
+"""The command line: ``flowkit demo | up | api | worker | simulator | keys | validate``.
 
 Owns commands, options and exit statuses: 0 done, 1 not as it should be, 2 cannot run as it is
 set up. May import everything of the service; each command imports what it needs itself.
@@ -6,6 +6,7 @@ set up. May import everything of the service; each command imports what it needs
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -20,6 +21,7 @@ import click
 if TYPE_CHECKING:
     from flowkit.problems import Problem
     from service.settings import Settings
+    from service.store.base import Store
 
 data_option = click.option(
     "--data",
@@ -141,6 +143,55 @@ def simulator(host: str, port: int, token: str, child: bool) -> None:
     if not child:
         click.echo(f"WhatsApp simulator at http://{host}:{port}, token: {token}")
     serve_simulator(token, host, port)
+
+
+@cli.group()
+def keys() -> None:
+    """Keys of the API beside the installation's own, each with a name."""
+
+
+@keys.command("create")
+@click.argument("name")
+@data_option
+def create_key(name: str, data_dir: Path | None) -> None:
+    """Make a key called NAME and print it: it is shown this once, and kept nowhere."""
+    from flowkit.clock import SystemClock
+    from service.keys import NAME, digest_of, new_key
+    from service.store.base import ApiKey
+
+    if not NAME.fullmatch(name):
+        raise click.BadParameter("a name is 1 to 64 of A-Z a-z 0-9 _ . @ + -", param_hint="NAME")
+    key = new_key()
+    with _store(data_dir) as store:
+        store.insert_api_key(ApiKey(name, digest_of(key), SystemClock().now()))
+    click.echo(key)
+
+
+@keys.command("list")
+@data_option
+def list_keys(data_dir: Path | None) -> None:
+    """Print the name of each key, and since when there is one."""
+    from flowkit.wire import iso
+
+    with _store(data_dir) as store:
+        for key in store.list_api_keys():
+            click.echo(f"{key.name}\t{iso(key.created_at)}")
+
+
+@keys.command("delete")
+@click.argument("name")
+@data_option
+def delete_key(name: str, data_dir: Path | None) -> None:
+    """Delete the key called NAME; running APIs stop taking it within seconds."""
+    with _store(data_dir) as store:
+        store.delete_api_key(name)
+
+
+def _store(data_dir: Path | None) -> contextlib.closing[Store]:
+    """Open the store of the settings, to be closed at the end of a block."""
+    from service.store.open import open_store
+
+    return contextlib.closing(open_store(_begin(data_dir).prepared()))
 
 
 @cli.command()

@@ -14,7 +14,6 @@ Needs pytest and Hypothesis. May import the core of `flowkit`; nothing of a serv
 """
 
 from flowkit.testing.contract import StoreContract as StoreContract
-from flowkit.testing.contract import at_once as at_once
 from flowkit.testing.examples import EPOCH as EPOCH
 from flowkit.testing.examples import SIMPLE as SIMPLE
 from flowkit.testing.examples import flows as flows
@@ -22,3 +21,4 @@ from flowkit.testing.examples import started as started
 from flowkit.testing.invariants import check_invariants as check_invariants
 from flowkit.testing.machine import StoreMachine as StoreMachine
 from flowkit.testing.memory import MemoryStore as MemoryStore
+from flowkit.testing.racing import at_once as at_once

@@ -148,7 +148,7 @@ def _has_nul(value: Any) -> bool:
 class Parser(FlaskParser):
     """webargs' parser with this module's reader, and problems in place of its messages."""
 
-    DEFAULT_UNKNOWN_BY_LOCATION = {"query": ma.RAISE, "json": None}
+    DEFAULT_UNKNOWN_BY_LOCATION = {"query": ma.RAISE, "headers": ma.EXCLUDE, "json": None}
 
     def load_json(self, req: flask.Request, schema: ma.Schema) -> Any:
         """Return the body; that of an empty one is an empty object."""

@@ -68,13 +68,15 @@ class PageQuery(WireSchema):
 
 
 def page(
-    records: Sequence[R], limit: int, write: Callable[[R], dict[str, Any]] = to_wire
+    records: Sequence[R],
+    limit: int,
+    write: Callable[[R], dict[str, Any]] = to_wire,
+    key: Callable[[Any], PageKey] = lambda last: PageKey(last.created_at, last.id),
 ) -> dict[str, Any]:
     """Return a page: of `records`, read with one more than `limit`, the first `limit`."""
     shown = records[:limit]
     more = len(records) > limit
-    last: Any = shown[-1] if more else None
     return {
         "items": [write(record) for record in shown],
-        "nextCursor": write_cursor(PageKey(last.created_at, last.id)) if more else None,
+        "nextCursor": write_cursor(key(shown[-1])) if more else None,
     }

@@ -46,7 +46,10 @@ from flowkit.flow import Flow, FlowVersion
 
 
 class StoredFlow(NamedTuple):
-    """A flow as stored, and the revision that guards its next change."""
+    """A flow as stored, and the revision that guards its next change.
+
+    The revision is 1 when a flow is inserted, and rises by one each time it is replaced.
+    """
 
     flow: Flow
     revision: int
@@ -111,12 +114,12 @@ class Flows(Protocol):
         """
         ...
 
-    def delete_flow(self, flow_id: str) -> None:
-        """Remove a flow.
+    def delete_flow(self, flow_id: str, *, revision: int | None = None) -> None:
+        """Remove a flow, if it still has `revision` where one is given.
 
         Its snapshots stay: executions refer to them, also one that a trigger is just creating.
         Atomic and durable. Raises `NotFound`, or `Conflict` while an execution of it is
-        running or delayed.
+        running or delayed, or when the revision has passed.
         """
         ...
 

@@ -67,11 +67,11 @@ class Late:
     event: Ended
 
 
-def refs_of(held: Held) -> list[BranchRef]:
+def refs_of(claim: Claim) -> list[BranchRef]:
     """Return the proof of what is held."""
     return [
-        BranchRef(held.claim.head.id, branch.branch_id, branch.epoch)
-        for branch in held.claim.branches.values()
+        BranchRef(claim.head.id, branch.branch_id, branch.epoch)
+        for branch in claim.branches.values()
     ]
 
 
@@ -126,7 +126,9 @@ class Runner:
         self._held: dict[str, Held] = {}
         self._late: list[Late] = []
         self._late_rests_until = 0.0
-        self._returned: list[BranchRef] = []
+        self._returned: dict[BranchRef, bool] = {}
+        self._paused: frozenset[str] = frozenset()
+        self._paused_read = -math.inf
         self._in_flight: dict[BranchRef, Performance] = {}
         self._flow = lru_cache(maxsize=256)(store.get_version)
         self._stopping = threading.Event()
@@ -173,7 +175,8 @@ class Runner:
 
     def step(self, pool: ThreadPoolExecutor) -> None:
         """Do once what is to be done: renew, claim, advance and commit."""
-        self._watch_clock()
+        self._read_paused()
+        self._watch_clock()  # as late as can be: a jump behind its back takes others' leases
         if time.monotonic() - self._renewed >= self._lease / 3:
             self._renew()
         self._claim()
@@ -250,7 +253,7 @@ class Runner:
     # ----------------------------------------------------------------- leases
 
     def _renew(self) -> None:
-        refs = [ref for held in self._held.values() for ref in refs_of(held)]
+        refs = [ref for held in self._held.values() for ref in refs_of(held.claim)]
         started = time.monotonic()
         if refs:
             gone = self._store.renew(refs, now=self._clock.now(), lease_ms=self._lease_ms)
@@ -275,6 +278,12 @@ class Runner:
         self._offset = offset
 
     # ------------------------------------------------------------------ claiming
+
+    def _read_paused(self) -> None:
+        """Look which flows are paused, once per sweep interval: see `service.worker.holding`."""
+        if time.monotonic() - self._paused_read >= self._sweep:
+            self._paused = self._store.paused_flows()
+            self._paused_read = time.monotonic()
 
     def _free(self) -> int:
         return max(0, self._concurrency - len(self._in_flight))
@@ -303,11 +312,14 @@ class Runner:
             taken += len(claim.branches)
             resumed: list[Event] = [Resume(branch_id) for branch_id in claim.branches]
             held = self._held.get(claim.head.id)
-            if held is None:
-                self._held[claim.head.id] = Held(claim, resumed)
-            else:
+            if held is not None:
                 # What we thought ours and claim anew had been another's in between.
                 self._give_up(held, claim.branches.keys())
+            if claim.head.flow_id in self._paused:
+                self._returned |= dict.fromkeys(refs_of(claim), True)
+            elif held is None:
+                self._held[claim.head.id] = Held(claim, resumed)
+            else:
                 self._held[claim.head.id] = held
                 branches = held.claim.branches | claim.branches
                 held.claim = Claim(claim.head, branches, claim.runs)
@@ -325,9 +337,9 @@ class Runner:
         turns: list[tuple[Held, Turn]] = []
         for held in news:
             flow = self._flow(held.claim.head.flow_id, held.claim.head.flow_version)
-            turn = engine.advance(
-                flow, held.claim, held.events, now=now, limits=replace(self._limits, effects=room)
-            )
+            hold = held.claim.head.flow_id in self._paused
+            limits = replace(self._limits, effects=room, hold=hold)
+            turn = engine.advance(flow, held.claim, held.events, now=now, limits=limits)
             room = max(0, room - len(turn.effects))
             turns.append((held, turn))
         faults.hit("before_commit")
@@ -381,7 +393,9 @@ class Runner:
     def _return(self, held: Held) -> None:
         """Leave the branches that have news to whoever claims them next."""
         branch_ids = {event.branch_id for event in held.events}
-        self._returned += [ref for ref in refs_of(held) if ref.branch_id in branch_ids]
+        for ref in refs_of(held.claim):
+            if ref.branch_id in branch_ids:
+                self._returned[ref] = False
         self._give_up(held, branch_ids)
 
     def _offer_late(self) -> None:
@@ -399,11 +413,17 @@ class Runner:
     def _release(self) -> None:
         """Release what was returned, once what is known of it is recorded."""
         unrecorded = {late.execution_id for late in self._late}
-        refs = [ref for ref in self._returned if ref.execution_id not in unrecorded]
-        if refs:
-            self._store.release(refs, now=self._clock.now())
-            self._returned = [ref for ref in self._returned if ref not in refs]
-            self._more = True
+        for hold in (False, True):
+            refs = [
+                ref
+                for ref, parked in self._returned.items()
+                if parked is hold and ref.execution_id not in unrecorded
+            ]
+            if refs:
+                self._store.release(refs, now=self._clock.now(), hold=hold)
+                for ref in refs:
+                    del self._returned[ref]
+                self._more = self._more or not hold
 
     def _offer(self, late: Late) -> None:
         """Offer an outcome that may no longer lead on as evidence of what happened."""

@@ -106,6 +106,7 @@ ALTER TABLE executions ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX executions_held ON executions (flow_id) WHERE held;
 CREATE INDEX executions_ended ON executions (ended_at, id) WHERE ended_at IS NOT NULL;
 ALTER TABLE flows ADD COLUMN is_paused INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX flows_paused ON flows (id) WHERE is_paused;
 ALTER TABLE flow_versions ADD COLUMN author TEXT;
 ALTER TABLE flow_versions ADD COLUMN message TEXT;
 ALTER TABLE flow_versions ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;

@@ -9,11 +9,12 @@ from service.store.sqlite.elections import SqliteElections
 from service.store.sqlite.executions import SqliteExecutions
 from service.store.sqlite.file import SqliteFile
 from service.store.sqlite.flows import SqliteFlows
+from service.store.sqlite.keys import SqliteKeys
 from service.store.sqlite.rows import MIGRATIONS
 from service.store.sqlite.work import SqliteWork
 
 
-class SqliteStore(SqliteFlows, SqliteExecutions, SqliteWork, SqliteElections):
+class SqliteStore(SqliteFlows, SqliteExecutions, SqliteWork, SqliteKeys, SqliteElections):
     """A `service.store.base.Store` in one SQLite file.
 
     Parameters
