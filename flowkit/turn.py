@@ -50,11 +50,15 @@ class Limits:
     effects : int, optional
         How many effects the driver can begin now. Branches that come to one beyond that stay
         ready in front of it, so that no effect is recorded as begun before someone can perform it.
+    hold : bool
+        Whether branches stay where they are: what has just ended is recorded, and each branch is
+        left ready in front of its next node.
     """
 
     fork_queue: int = 10
     result_bytes: int = 16_384
     effects: int | None = None
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Turn:
     claim : Claim
         What the driver holds once the patch is committed: the branches inside an effect.
     shared : int
-        How many branches the patch leaves ready for whoever is free.
+        How many branches the patch leaves ready for whoever is free; none under `Limits.hold`.
     crowded : bool
         Whether some of them are in front of an effect for which there was no room.
     """
@@ -203,6 +207,9 @@ class Walk:
 
     def walk(self, branch: Branch) -> None:
         """Enter the branch's node and those after it until something stops it."""
+        if self.limits.hold:
+            branch.status = "ready"
+            return
         scope = self.scope(branch)
         while branch.status == "running":
             node_id = branch.current_node_id
@@ -269,6 +276,9 @@ class Walk:
 
     def room(self, branch: Branch) -> bool:
         """Return whether the driver can begin one more effect; if not, the branch stays ready."""
+        if self.limits.hold:
+            branch.status = "ready"
+            return False
         if self.limits.effects is None or len(self.effects) < self.limits.effects:
             return True
         branch.status, self.crowded = "ready", True
@@ -441,6 +451,6 @@ class Walk:
         for branch in (*self.touched.values(), *self.spawned.values()):
             if branch.status == "running":
                 held[branch.branch_id] = branch
-            elif branch.status == "ready":
+            elif branch.status == "ready" and not self.limits.hold:
                 shared += 1
         return Turn(patch, self.effects, Claim(self.head, held, self.runs), shared, self.crowded)
