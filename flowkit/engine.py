@@ -4,8 +4,8 @@ Owns every transition of an execution: `start`, `advance`, `retry`, `cancel`, `e
 takes what is known and the time, and returns patches and effects; none reads a clock, draws a
 random number, touches the outside or changes what it was given. Drivers (the service's worker,
 the simulator) commit the patches, perform the effects and report back as events.
-May import `turn`, `scope`, `outcome`, `flow`, `expression`, `jsonlogic`, `execution`,
-`problems`, `errors`, `wire`.
+May import `turn`, `walk`, `byhand`, `scope`, `outcome`, `flow`, `expression`, `jsonlogic`,
+`execution`, `problems`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from flowkit.errors import Conflict, Invalid, NodeFailed
+from flowkit.byhand import cancel as cancel
+from flowkit.byhand import failed_branches as failed_branches
+from flowkit.byhand import retry as retry
+from flowkit.errors import Invalid, NodeFailed
 from flowkit.execution import (
-    OPEN,
     OUTCOME_UNKNOWN,
     UNRESOLVED,
     Branch,
-    BranchStatus,
     Claim,
     Execution,
-    Move,
     NodeRun,
     Patch,
     Settle,
@@ -42,7 +42,7 @@ from flowkit.turn import Limits as Limits
 from flowkit.turn import Performance as Performance
 from flowkit.turn import Resume as Resume
 from flowkit.turn import Turn as Turn
-from flowkit.turn import Walk, resume_data
+from flowkit.walk import Walk
 from flowkit.wire import iso
 
 
@@ -172,88 +172,6 @@ def without(claim: Claim, branch_ids: Iterable[str]) -> Claim:
     """Return the claim without branches that are no longer the driver's."""
     gone = set(branch_ids)
     return replace(claim, branches={k: b for k, b in claim.branches.items() if k not in gone})
-
-
-def retry(execution: Execution, node_ids: Sequence[str] | None, *, now: datetime) -> Patch:
-    """Return the patch that makes failed branches ready again at the node where they failed.
-
-    Parameters
-    ----------
-    execution : Execution
-        Whole, with its branches; the patch is guarded by its revision.
-    node_ids : sequence of str, optional
-        Failed nodes to retry; None means all of them.
-    now : datetime
-        The time of the request.
-
-    Raises
-    ------
-    Conflict
-        When the execution is completed or cancelled, or nothing in it has failed.
-    Invalid
-        When one of `node_ids` has not failed; nothing is retried then.
-    """
-    if execution.status in ("completed", "cancelled"):
-        raise Conflict(f"execution {execution.id} is {execution.status}: nothing to retry")
-    failed = {b.current_node_id: b for b in execution.branches if b.status == "failed"}
-    wrong = [node for node in node_ids or () if node not in failed]
-    if wrong:
-        raise Invalid(
-            [
-                Problem(
-                    "retry.not_failed",
-                    f"/nodeIds/{i}",
-                    f"node {node} of execution {execution.id} has not failed; "
-                    f"failed: {', '.join(failed) or 'none'}",
-                )
-                for i, node in enumerate(node_ids or ())
-                if node in wrong
-            ]
-        )
-    if not failed:
-        raise Conflict(f"execution {execution.id} has no failed node to retry")
-    patch = Patch(execution.id, revision=execution.revision, durable=True)
-    for branch in execution.branches:
-        if branch.status == "failed" and (not node_ids or branch.current_node_id in node_ids):
-            _put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
-    return patch
-
-
-def cancel(execution: Execution, *, now: datetime) -> Patch:
-    """Return the patch that ends a running or delayed execution at once.
-
-    Waiting branches end; a branch inside an effect goes no further, and its run is ``unknown``
-    until the outcome is offered as `evidence`.
-
-    Raises
-    ------
-    Conflict
-        When the execution has ended already.
-    """
-    if execution.status not in ("running", "delayed"):
-        raise Conflict(f"execution {execution.id} is {execution.status} already")
-    patch = Patch(execution.id, revision=execution.revision, cancel=True, durable=True)
-    for branch in execution.branches:
-        if branch.status in OPEN:
-            _put(patch, branch, "cancelled")
-    for run in execution.executed_nodes:
-        if run.status == "waiting":
-            ended = replace(run, status="cancelled", end_time=now)
-            patch.settle.append(Settle(ended, run.status, run.retry_count))
-        elif run.status == "running":
-            patch.settle.append(Settle(replace(run, status="unknown"), run.status, run.retry_count))
-    return patch
-
-
-def _put(
-    patch: Patch, branch: Branch, status: BranchStatus, resume: dict[str, Any] | None = None
-) -> None:
-    """Move a branch over its owner's head: the epoch rises, so that the owner is fenced."""
-    moved = replace(
-        branch, status=status, epoch=branch.epoch + 1, resume_at=None, resume_data=resume
-    )
-    patch.move.append(Move(moved, branch.epoch))
-    patch.count(status, branch.status)
 
 
 def evidence(

@@ -172,6 +172,8 @@ class Patch:
     revision : int, optional
         Guard: the execution has not changed since (else ``conflict``). A patch with it may
         also reopen an ended execution.
+    flow_version : int, optional
+        The version to which the execution is pinned from now on.
     cancel : bool
         The execution's status becomes ``cancelled``.
     durable : bool
@@ -188,6 +190,7 @@ class Patch:
     waiting: int = 0
     failed: int = 0
     revision: int | None = None
+    flow_version: int | None = None
     cancel: bool = False
     durable: bool = False
 

@@ -64,8 +64,8 @@ class StoreMachine(RuleBasedStateMachine):
                 self.saw(f"branch {branch.status}")
             for run in execution.executed_nodes:
                 self.saw(f"run {run.status}")
-                if run.retry_count:
-                    self.saw("another attempt")
+                for attempt in run.attempts:
+                    self.saw(f"another attempt, {attempt['status']}, by {attempt['retriedBy']}")
         self.store.close()
 
     def saw(self, what: str) -> None:
@@ -234,7 +234,7 @@ class StoreMachine(RuleBasedStateMachine):
     def by_hand(self, data: st.DataObject, action: str) -> None:
         """Cancel or retry an execution, at once or so slowly that it has gone on meanwhile."""
         execution = self.store.get_execution(data.draw(st.sampled_from(sorted(self.flows))))
-        failed = [b.current_node_id for b in execution.branches if b.status == "failed"]
+        failed = [branch.current_node_id for branch in engine.failed_branches(execution)]
         try:
             if action == "cancel":
                 patch = engine.cancel(execution, now=self.now)

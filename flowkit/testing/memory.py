@@ -178,6 +178,8 @@ class MemoryStore:
         execution.open += patch.open
         execution.waiting += patch.waiting
         execution.failed += patch.failed
+        if patch.flow_version is not None:
+            execution.flow_version = patch.flow_version
         if patch.cancel:
             execution.status = "cancelled"
         elif execution.status != "cancelled":
