@@ -1,7 +1,7 @@
 """What people do to an execution: retry and cancel.
 
 Both are decided on the whole execution and guarded by its revision; `engine` is their public
-face. May import `flow`, `turn`, `execution`, `problems`, `errors`.
+face. May import `flow`, `turn`, `size`, `execution`, `problems`, `errors`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from flowkit.execution import (
 )
 from flowkit.flow import Flow
 from flowkit.problems import Problem, pointer
+from flowkit.size import size_of_branch
 from flowkit.turn import resume_data
 
 
@@ -136,6 +137,7 @@ def _put(
         branch, status=status, epoch=branch.epoch + 1, resume_at=resume_at, resume_data=resume
     )
     patch.move.append(Move(moved, branch.epoch))
+    patch.bytes += size_of_branch(moved) - size_of_branch(branch)
     patch.count(status, branch.status)
 
 

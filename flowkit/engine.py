@@ -4,8 +4,8 @@ Owns every transition of an execution: `start`, `advance`, `retry`, `cancel`, `e
 takes what is known and the time, and returns patches and effects; none reads a clock, draws a
 random number, touches the outside or changes what it was given. Drivers (the service's worker,
 the simulator) commit the patches, perform the effects and report back as events.
-May import `turn`, `walk`, `byhand`, `scope`, `outcome`, `flow`, `expression`, `jsonlogic`,
-`execution`, `problems`, `errors`, `wire`.
+May import `turn`, `walk`, `byhand`, `scope`, `outcome`, `size`, `flow`, `expression`,
+`jsonlogic`, `execution`, `problems`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from flowkit.nodetype import Outcome
 from flowkit.outcome import kept_of
 from flowkit.problems import Problem
 from flowkit.scope import flow_facts
+from flowkit.size import RESERVED_BYTES, size_of_execution, size_of_run
 from flowkit.turn import Ended as Ended
 from flowkit.turn import Event as Event
 from flowkit.turn import Limits as Limits
@@ -46,7 +47,14 @@ from flowkit.walk import Walk
 from flowkit.wire import iso
 
 
-def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Execution | None:
+def start(
+    flow: Flow,
+    payload: Any,
+    *,
+    execution_id: str,
+    now: datetime,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Execution | None:
     """Return the execution that a trigger starts, or None where the flow's filter says no.
 
     Parameters
@@ -59,12 +67,14 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
         Unused so far.
     now : datetime
         The moment of acceptance.
+    limits : Limits, optional
+        Bounds set by the driver.
 
     Raises
     ------
     Invalid
-        When the flow expects a contact and the payload has none, or its filter or contact
-        mapping cannot be applied to this payload.
+        When the flow expects a contact and the payload has none, its filter or contact mapping
+        cannot be applied to this payload, or payload and contact leave the execution no room.
     """
     trigger: Any = flow.behaviour(flow.start)
     try:
@@ -94,7 +104,7 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
                 ]
             )
         contact = contact if isinstance(contact, dict) else None
-    return Execution(
+    execution = Execution(
         id=execution_id,
         flow_id=flow.id or "",
         flow_version=flow.version,
@@ -108,6 +118,14 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
         created_at=now,
         updated_at=now,
     )
+    execution.bytes = size_of_execution(execution)
+    if execution.bytes + RESERVED_BYTES > limits.execution_bytes:
+        message = (
+            f"payload and contact take {execution.bytes} of the {limits.execution_bytes} bytes "
+            "that an execution may have"
+        )
+        raise Invalid([_refusal(flow, "trigger.execution_too_large", message)])
+    return execution
 
 
 def contact_identity(contact: Any) -> str | None:
@@ -196,4 +214,9 @@ def evidence(
         return None
     told = kept_of(outcome, limits.result_bytes)
     known = replace(run, status=told.status, result=told.result, error=told.error, end_time=at)
-    return Patch(execution_id, settle=[Settle(known, run.status, run.retry_count)], durable=True)
+    return Patch(
+        execution_id,
+        settle=[Settle(known, run.status, run.retry_count)],
+        bytes=size_of_run(known) - size_of_run(run),
+        durable=True,
+    )

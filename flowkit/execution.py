@@ -91,7 +91,8 @@ class Execution:
     """One contact's way through one version of a flow.
 
     ``context`` is ``{"trigger": payload, "contact": object or null}``, frozen at the start.
-    ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits.
+    ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits; ``bytes`` is
+    its size by the estimate of `flowkit.size`.
     """
 
     id: str
@@ -111,6 +112,7 @@ class Execution:
     waiting: int = field(default=0, metadata=INTERNAL)
     failed: int = field(default=0, metadata=INTERNAL)
     revision: int = field(default=0, metadata=INTERNAL)
+    bytes: int = field(default=0, metadata=INTERNAL)
 
 
 @dataclass(slots=True)
@@ -169,6 +171,8 @@ class Patch:
         Arrivals at END, counted once per branch; guarded by the move of each branch.
     open, waiting, failed : int
         By how much the branch counts of the execution change.
+    bytes : int
+        By how much the execution grows.
     revision : int, optional
         Guard: the execution has not changed since (else ``conflict``). A patch with it may
         also reopen an ended execution.
@@ -189,6 +193,7 @@ class Patch:
     open: int = 0
     waiting: int = 0
     failed: int = 0
+    bytes: int = 0
     revision: int | None = None
     flow_version: int | None = None
     cancel: bool = False

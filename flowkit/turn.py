@@ -25,6 +25,9 @@ class Limits:
         A fork into at least this many branches is handed to whichever worker is free.
     result_bytes : int
         Largest result of a node, as UTF-8 JSON.
+    execution_bytes : int
+        Largest execution, by the estimate of `flowkit.size`. A node for which there is no room
+        fails instead of being entered, and a fork instead of being made.
     effects : int, optional
         How many effects the driver can begin now. Branches that come to one beyond that stay
         ready in front of it, so that no effect is recorded as begun before someone can perform it.
@@ -35,6 +38,7 @@ class Limits:
 
     fork_queue: int = 10
     result_bytes: int = 16_384
+    execution_bytes: int = 1_048_576
     effects: int | None = None
     hold: bool = False
 

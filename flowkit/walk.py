@@ -1,7 +1,8 @@
 """The walk: branches go through their flow until something stops them.
 
 Owns what a turn changes, and so the patch. `engine` is its public face.
-May import `turn`, `flow`, `nodetype`, `scope`, `outcome`, `retry`, `execution`, `errors`, `wire`.
+May import `turn`, `size`, `flow`, `nodetype`, `scope`, `outcome`, `retry`, `execution`, `errors`,
+`wire`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,17 @@ from flowkit.nodetype import Arrive, Effect, Next, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import HAND, POLICY, again, in_series
 from flowkit.scope import Scope
+from flowkit.size import (
+    BRANCH_BYTES,
+    EXECUTION_TOO_LARGE,
+    OUTCOME_BYTES,
+    RESERVED_BYTES,
+    RUN_BYTES,
+    size_of,
+    size_of_branch,
+    size_of_names,
+    size_of_run,
+)
 from flowkit.turn import Ended, Limits, Performance, Turn, resume_data
 from flowkit.wire import cut
 
@@ -56,6 +68,8 @@ class Walk:
     queue: list[Branch] = field(default_factory=list)
     durable: bool = False
     crowded: bool = False
+    taken: int = 0
+    """Bytes that this turn has taken so far, roughly; what the patch says is exact."""
 
     def __post_init__(self) -> None:
         self.head = self.claim.head
@@ -93,13 +107,13 @@ class Walk:
                 return
             self.rewrite(run, status="completed", end_time=self.now)
             branch.resume_at = branch.resume_data = None
-            self.follow(branch, run.source_handle)
+            self.follow(branch, self.runs[run.idempotency_key])
         elif run.status in UNRESOLVED:
             self.unknown(branch, run, "the worker stopped before it recorded the outcome")
         else:
             # The outcome came to light after the branch had been given up: go on from it.
-            branch.resume_data = None
-            self.follow(branch, run.source_handle)
+            branch.resume_at = branch.resume_data = None
+            self.follow(branch, run)
 
     def due(self, branch: Branch) -> bool:
         """Return whether a branch need not wait; if it must, it goes on waiting."""
@@ -111,11 +125,12 @@ class Walk:
     def ended(self, branch: Branch, event: Ended) -> None:
         """Record how an effect ended, and go on behind it."""
         run = self.runs[idempotency_key(self.head.id, branch.current_node_id)]
-        outcome = kept_of(event.outcome, self.limits.result_bytes)
+        most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
+        outcome = kept_of(event.outcome, most)
         self.durable = True
         if outcome.status == "completed":
             self.rewrite(run, status="completed", end_time=event.at, result=outcome.result)
-            self.follow(branch, run.source_handle)
+            self.follow(branch, self.runs[run.idempotency_key])
         elif outcome.status == "failed":
             self.fail(branch, run, outcome.error or {}, event.at)
         else:
@@ -138,7 +153,7 @@ class Walk:
                 branch.status = "merged"
                 return
             try:
-                step = self.checked(node_id, self.flow.behaviour(node_id).run(scope))
+                step = self.checked(branch, self.flow.behaviour(node_id).run(scope))
             except Exception as failure:  # a node type's own mistake must not stop the driver
                 run = self.record(branch, key, known, "failed", ended=True)
                 self.rewrite(run, error=error_of(failure))
@@ -171,25 +186,59 @@ class Walk:
         """Return what the nodes see that the branch comes to."""
         return Scope(self.flow, self.head, branch, self.runs, self.now)
 
-    def checked(self, node_id: str, step: Any) -> Next | Wait | Effect | Arrive:
+    def checked(self, branch: Branch, said: Any) -> Next | Wait | Effect | Arrive:
         """Return what a node decided, in a form that can be kept; raise unless it can be done.
 
         Also that the way out leads somewhere: after an effect it would be too late to find out.
         """
-        if isinstance(step, Arrive):
-            return step
-        if not isinstance(step, (Next, Wait, Effect)):
-            message = f"the node returned {step!r:.100}, not Next, Wait, Effect or Arrive"
+        node_id = branch.current_node_id
+        if isinstance(said, Arrive):
+            return said
+        if not isinstance(said, (Next, Wait, Effect)):
+            message = f"the node returned {said!r:.100}, not Next, Wait, Effect or Arrive"
             raise NodeFailed("node_error", message)
-        if not self.flow.targets(node_id, step.handle):
+        step: Next | Wait | Effect = said
+        targets = self.flow.targets(node_id, step.handle)
+        if not targets:
             message = f"no edge leaves handle {step.handle!r} of node {node_id}"
             raise NodeFailed("handle_unconnected", message)
         most = self.limits.result_bytes
+        needed = RUN_BYTES
         if isinstance(step, Wait):
-            return replace(step, until=later(step.until), result=kept(step.result, most))
-        if isinstance(step, Next) and (step.result is not None or step.vars is not None):
-            return replace(step, result=kept(step.result, most), vars=kept(step.vars, most))
+            step = replace(step, until=later(step.until), result=kept(step.result, most))
+            needed += size_of(step.result) + size_of(branch.vars)
+        elif isinstance(step, Next):
+            vars = branch.vars
+            if step.result is not None or step.vars is not None:
+                step = replace(step, result=kept(step.result, most), vars=kept(step.vars, most))
+                vars = vars | (step.vars or {})
+                needed += size_of(step.result) + size_of(vars) - size_of(branch.vars)
+            if len(targets) > 1:
+                needed += self.size_of_fork(branch, vars, targets)
+        self.take(needed)
         return step
+
+    def size_of_fork(self, branch: Branch, vars: dict[str, Any], targets: tuple[str, ...]) -> int:
+        """Return what the children of a fork take, with what is kept free for each."""
+        child = BRANCH_BYTES + size_of_names(branch.path) + size_of(vars) + RESERVED_BYTES
+        return child * len(targets) + size_of_names(targets)
+
+    def take(self, needed: int) -> None:
+        """Take so many bytes of the execution's room; raise `NodeFailed` where there are fewer."""
+        left = self.left()
+        if needed > left:
+            raise NodeFailed(
+                EXECUTION_TOO_LARGE,
+                f"this takes {needed} bytes and the execution has room for {max(left, 0)}: it may "
+                f"have {self.limits.execution_bytes}, of which {RESERVED_BYTES} are kept free for "
+                "each branch; give nodes smaller results and variables, or fork less",
+            )
+        self.taken += needed
+
+    def left(self) -> int:
+        """Return for how many bytes there is room, beside what is kept free for each branch."""
+        reserved = RESERVED_BYTES * self.head.open
+        return self.limits.execution_bytes - self.head.bytes - self.taken - reserved
 
     def room(self, branch: Branch) -> bool:
         """Return whether the driver can begin one more effect; if not, the branch stays ready."""
@@ -201,9 +250,23 @@ class Walk:
         branch.status, self.crowded = "ready", True
         return False
 
-    def follow(self, branch: Branch, handle: str | None) -> None:
-        """Leave the branch's node by `handle`, and put what goes on in the queue."""
-        if self.go(branch, handle):
+    def follow(self, branch: Branch, run: NodeRun) -> None:
+        """Leave a node whose run is over, and put what goes on in the queue.
+
+        What has happened is not undone where there is no room to go on: its run keeps its status
+        and gets the error, and a retry goes on from it.
+        """
+        targets = self.flow.targets(branch.current_node_id, run.source_handle)
+        if len(targets) > 1:
+            try:
+                self.take(self.size_of_fork(branch, branch.vars, targets))
+            except NodeFailed as failure:
+                self.rewrite(run, error=error_of(failure))
+                branch.status = "failed"
+                return
+        if run.error is not None:
+            self.rewrite(run, error=None)
+        if self.go(branch, run.source_handle):
             self.queue.append(branch)
 
     def go(self, branch: Branch, handle: str | None) -> bool:
@@ -356,6 +419,7 @@ class Walk:
             spawn=list(self.spawned.values()),
             arrive=list(self.arrivals.values()),
             durable=self.durable,
+            bytes=self.grown(),
         )
         for branch in self.touched.values():
             patch.count(branch.status, "running")
@@ -370,7 +434,27 @@ class Walk:
                 held[branch.branch_id] = branch
             elif branch.status == "ready" and not self.limits.hold:
                 shared += 1
-        return Turn(patch, self.effects, Claim(self.head, held, self.runs), shared, self.crowded)
+        head = replace(
+            self.head, open=self.head.open + patch.open, bytes=self.head.bytes + patch.bytes
+        )
+        return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)
+
+    def grown(self) -> int:
+        """Return by how much the execution grows."""
+        claim = self.claim
+        return (
+            sum(size_of_run(run) for run in self.new.values())
+            + sum(
+                size_of_run(settle.run) - size_of_run(claim.runs[key])
+                for key, settle in self.settled.items()
+            )
+            + sum(size_of_names(arrival.branch_ids) for arrival in self.arrivals.values())
+            + sum(size_of_branch(branch) for branch in self.spawned.values())
+            + sum(
+                size_of_branch(branch) - size_of_branch(claim.branches[key])
+                for key, branch in self.touched.items()
+            )
+        )
 
 
 def later(moment: datetime) -> datetime:

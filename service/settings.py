@@ -67,6 +67,9 @@ class Settings:
     body_limit_bytes: int = _setting(1_048_576, help="largest request body", ge=1_024, le=2**28)
     payload_limit_bytes: int = _setting(262_144, help="largest trigger payload", ge=256, le=2**24)
     result_limit_bytes: int = _setting(16_384, help="largest result of a node", ge=256, le=2**22)
+    execution_limit_bytes: int = _setting(
+        2**20, help="largest execution: payload and history", ge=2**16, le=2**23
+    )
     log_level: str = _setting(
         "INFO", help="least severe messages that are logged", pattern="DEBUG|INFO|WARNING|ERROR"
     )

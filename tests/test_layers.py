@@ -44,7 +44,16 @@ ON_TOP = ("flowkit.client", "flowkit.history", "flowkit.testing")
 PURE = [
     ROOT / "flowkit" / name
     for name in (
-        *("engine.py", "turn.py", "walk.py", "byhand.py", "retry.py", "scope.py", "outcome.py"),
+        *(
+            "engine.py",
+            "turn.py",
+            "walk.py",
+            "byhand.py",
+            "retry.py",
+            "size.py",
+            "scope.py",
+            "outcome.py",
+        ),
         *("jsonlogic.py", "template.py"),
     )
 ] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))

@@ -1,6 +1,6 @@
 """`check_invariants`: what holds of every execution at every moment, whatever happened to it.
 
-May import `flowkit.execution`.
+May import `flowkit.execution` and `flowkit.size`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from flowkit.execution import (
     run_order,
     status_of,
 )
+from flowkit.size import size_of_execution
 
 
 def check_invariants(execution: Execution) -> None:
@@ -59,6 +60,7 @@ def _check_head(execution: Execution) -> None:
         assert execution.status == status_of(*counts)
         assert all(b.status != "cancelled" for b in execution.branches)
     assert (execution.ended_at is not None) == (execution.status in TERMINAL)
+    assert execution.bytes == size_of_execution(execution)
     assert execution.resume_at == min(
         (b.resume_at for b in waiting if b.resume_at is not None), default=None
     )

@@ -178,6 +178,7 @@ class MemoryStore:
         execution.open += patch.open
         execution.waiting += patch.waiting
         execution.failed += patch.failed
+        execution.bytes += patch.bytes
         if patch.flow_version is not None:
             execution.flow_version = patch.flow_version
         if patch.cancel:

@@ -197,7 +197,7 @@ class SqliteStore:
 
         def work(c: sqlite3.Connection) -> None:
             try:
-                c.executemany(f"INSERT INTO executions ({HEAD}) VALUES ({marks(14)})", heads)
+                c.executemany(f"INSERT INTO executions ({HEAD}) VALUES ({marks(15)})", heads)
             except sqlite3.IntegrityError as error:
                 raise Conflict("an execution has one of these ids already") from error
             c.executemany("INSERT INTO contexts VALUES (?, ?)", contexts)
