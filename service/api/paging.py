@@ -71,10 +71,16 @@ def page(
     records: Sequence[R], limit: int, write: Callable[[R], dict[str, Any]] = to_wire
 ) -> dict[str, Any]:
     """Return a page: of `records`, read with one more than `limit`, the first `limit`."""
-    shown = records[:limit]
-    more = len(records) > limit
-    last: Any = shown[-1] if more else None
+    last = after_page(records, limit)
     return {
-        "items": [write(record) for record in shown],
-        "nextCursor": write_cursor(PageKey(last.created_at, last.id)) if more else None,
+        "items": [write(record) for record in records[:limit]],
+        "nextCursor": write_cursor(last) if last else None,
     }
+
+
+def after_page(records: Sequence[Any], limit: int) -> PageKey | None:
+    """Return the key after the first `limit` of `records`; None where there are no more."""
+    if len(records) <= limit:
+        return None
+    last = records[limit - 1]
+    return PageKey(last.created_at, last.id)

@@ -10,7 +10,6 @@ from typing import Any
 from flask import request
 
 from flowkit import engine
-from flowkit.engine import Limits
 from flowkit.errors import Invalid
 from flowkit.execution import Execution, ExecutionStatus, new_id
 from flowkit.problems import Problem
@@ -134,14 +133,13 @@ def _start(
 ) -> tuple[list[Execution], list[Problem]]:
     """Return the executions to create, and why other flows were not started."""
     now = here.clock.now()
-    limits = Limits(execution_bytes=here.settings.execution_limit_bytes)
     executions: list[Execution] = []
     problems: list[Problem] = []
     for flow_id, version in active:
         try:
             flow = here.version(flow_id, version)
             execution = engine.start(
-                flow, payload, execution_id=new_id(now), now=now, limits=limits
+                flow, payload, execution_id=new_id(now), now=now, limits=here.limits
             )
         except Invalid as refusal:
             problems += refusal.problems
