@@ -58,7 +58,9 @@ class Settings:
     redis_url: str | None = _setting(
         None, help="Redis queue in place of SQLite", secret=True, pattern=r"rediss?://\S+|unix://\S+"
     )  # fmt: skip
-    lease_seconds: float = _setting(30.0, help="how long a claim holds", ge=0.5, le=3600)
+    lease_seconds: float = _setting(
+        30.0, help="how long a claim holds; an effect gets two thirds", ge=0.5, le=3600
+    )
     sweep_seconds: float = _setting(1.0, help="longest sleep of a worker", ge=0.05, le=60)
     fork_queue_limit: int = _setting(10, help="forks from here on are shared", ge=2, le=10_000)
     effect_concurrency: int = _setting(16, help="effects at once in a worker", ge=1, le=256)
