@@ -309,6 +309,16 @@ class StoreContract:
         assert [run.status for run in whole.executed_nodes] == ["completed", "running"]
         other.close()
 
+    def test_a_patch_can_pin_an_execution_to_another_version(self, store: Any) -> None:
+        store.create(started(2))
+        before = store.get_execution("x000000")
+        patch = Patch("x000000", flow_version=7, bytes=5, revision=before.revision)
+        assert store.commit([patch, Patch("x000001")], now=EPOCH)[0].outcome == "ok"
+        after = store.get_execution("x000000")
+        assert (after.flow_version, after.bytes) == (7, before.bytes + 5)
+        assert {claim.head.flow_version for claim in self.take(store)} == {7, 1}
+        assert store.get_execution("x000001").flow_version == 1
+
     def test_it_agrees_with_the_model(self, make_store: Callable[[], Any]) -> None:
         machine = type("Machine", (StoreMachine,), {"make_store": staticmethod(self.fresh)})
         run_state_machine_as_test(
