@@ -25,7 +25,7 @@ from flowkit.execution import (
 )
 from flowkit.flow import Flow
 from flowkit.problems import Problem, pointer
-from flowkit.size import size_of_branch
+from flowkit.size import growth_of_branch
 from flowkit.turn import resume_data
 
 
@@ -137,7 +137,7 @@ def _put(
         branch, status=status, epoch=branch.epoch + 1, resume_at=resume_at, resume_data=resume
     )
     patch.move.append(Move(moved, branch.epoch))
-    patch.bytes += size_of_branch(moved) - size_of_branch(branch)
+    patch.bytes += growth_of_branch(moved, branch)
     patch.count(status, branch.status)
 
 

@@ -2,16 +2,16 @@
 
 Owns the estimate: what a record's free-form data has as canonical JSON in UTF-8, and a fixed
 amount for the rest. It does not depend on statuses and times, so that a record counts the same
-before and after a store. May import `execution`, `wire`.
+before and after a store. May import `execution`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 from flowkit.execution import Branch, Execution, NodeRun
-from flowkit.wire import canonical
 
 RUN_BYTES = 400
 """A node run without result, error and attempts."""
@@ -27,9 +27,15 @@ EXECUTION_TOO_LARGE = "execution_too_large"
 """Error code of a node that found no room."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def size_of(value: Any) -> int:
     """Return the size of JSON data; what is empty has none."""
-    return len(canonical(value).encode(errors="surrogatepass")) if value else 0
+    if not value:
+        return 0
+    text = _ENCODER.encode(value)  # unsorted: as long as canonical text, and sooner done
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def size_of_names(names: Iterable[str]) -> int:
@@ -52,6 +58,16 @@ def size_of_branch(branch: Branch) -> int:
         + size_of(branch.vars)
         + size_of(branch.resume_data)
     )
+
+
+def growth_of_branch(branch: Branch, was: Branch) -> int:
+    """Return by how much a branch has grown since it `was`; its path goes on from there."""
+    grown = size_of_names(branch.path[len(was.path) :])
+    if branch.vars is not was.vars:
+        grown += size_of(branch.vars) - size_of(was.vars)
+    if branch.resume_data is not was.resume_data:
+        grown += size_of(branch.resume_data) - size_of(was.resume_data)
+    return grown
 
 
 def size_of_execution(execution: Execution) -> int:

@@ -37,6 +37,7 @@ from flowkit.size import (
     OUTCOME_BYTES,
     RESERVED_BYTES,
     RUN_BYTES,
+    growth_of_branch,
     size_of,
     size_of_branch,
     size_of_names,
@@ -434,9 +435,9 @@ class Walk:
                 held[branch.branch_id] = branch
             elif branch.status == "ready" and not self.limits.hold:
                 shared += 1
-        head = replace(
-            self.head, open=self.head.open + patch.open, bytes=self.head.bytes + patch.bytes
-        )
+        head = self.head
+        if held:
+            head = replace(head, open=head.open + patch.open, bytes=head.bytes + patch.bytes)
         return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)
 
     def grown(self) -> int:
@@ -451,7 +452,7 @@ class Walk:
             + sum(size_of_names(arrival.branch_ids) for arrival in self.arrivals.values())
             + sum(size_of_branch(branch) for branch in self.spawned.values())
             + sum(
-                size_of_branch(branch) - size_of_branch(claim.branches[key])
+                growth_of_branch(branch, claim.branches[key])
                 for key, branch in self.touched.items()
             )
         )
