@@ -226,25 +226,94 @@ class Client:
         """Return one execution with its context, branches and node runs."""
         return from_wire(Execution, self._call("GET", _path("executions", execution_id)))
 
-    def retry(self, execution_id: str, node_ids: Sequence[str] | None = None) -> Execution:
+    def retry(
+        self,
+        execution_id: str,
+        node_ids: Sequence[str] | None = None,
+        *,
+        latest: bool = False,
+        from_start: bool = False,
+    ) -> Execution:
         """Run failed nodes of an execution again and return the execution.
 
         Parameters
         ----------
         execution_id : str
-            Of an execution with failed runs, also while sibling branches run.
+            Of an execution with failed runs, also while sibling branches run or while a run
+            waits for its next attempt.
         node_ids : sequence of str, optional
             Which; all that have failed without.
+        latest : bool
+            Go on in the newest published version of the flow.
+        from_start : bool
+            Start a new execution with the same payload instead, whatever became of this one, and
+            return that.
 
         Raises
         ------
         ServiceError
-            409 when nothing has failed or it was cancelled, 422 when one of `node_ids` has not
-            failed; nothing is changed then.
+            409 when nothing has failed, it was cancelled, or it is at work and to go on in
+            another version; 422 when one of `node_ids` has not failed or the newest version
+            lacks a node. Nothing is changed then.
         """
-        body = {} if node_ids is None else {"nodeIds": list(node_ids)}
+        body: dict[str, Any] = {} if node_ids is None else {"nodeIds": list(node_ids)}
+        if from_start:
+            body["fromStart"] = True
         path = _path("executions", execution_id, "retry")
-        return from_wire(Execution, self._call("POST", path, json=body))
+        params = {"version": "latest"} if latest else None
+        return from_wire(Execution, self._call("POST", path, params=params, json=body))
+
+    def retry_all(
+        self,
+        flow: Flow | str | None = None,
+        status: str | None = None,
+        contact: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        *,
+        error_code: str | None = None,
+        node_ids: Sequence[str] | None = None,
+        latest: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Run the failed nodes of all executions again that the parameters choose.
+
+        Parameters
+        ----------
+        flow, contact, since, until : optional
+            As those of `executions`.
+        status : str, optional
+            failed without; or running or delayed, for branches that failed beside others.
+        error_code : str, optional
+            Only nodes whose error has this code.
+        node_ids : sequence of str, optional
+            Only these nodes.
+        latest : bool
+            Go on in the newest published version of the flow.
+        progress : callable, optional
+            Called after each page with the number of executions retried so far.
+
+        Returns
+        -------
+        dict
+            ``{retried: [id], refused: [{executionId, problem}]}``.
+        """
+        body: dict[str, Any] = {**_query(flow, status, contact, since, until), "limit": PAGE_SIZE}
+        more = {"errorCode": error_code, "nodeIds": None if node_ids is None else list(node_ids)}
+        body |= {name: value for name, value in more.items() if value is not None}
+        body |= {"version": "latest"} if latest else {}
+        answer: dict[str, Any] = {"retried": [], "refused": []}
+        while True:
+            page = self._call("POST", _path("executions", "retry"), json=body)
+            if not page.keys() >= {*answer, "nextCursor"}:
+                raise self._foreign(200)
+            for name, found in answer.items():
+                found += page[name]
+            if progress is not None:
+                progress(len(answer["retried"]))
+            if page["nextCursor"] is None:
+                return answer
+            body["cursor"] = page["nextCursor"]
 
     def cancel(self, execution_id: str) -> Execution:
         """Cancel an execution and return it; one that has ended is a `ServiceError` 409."""

@@ -45,7 +45,9 @@ class NodeRun:
     """One node's run in one execution: its arrival, outcome and attempts.
 
     ``start_time`` and ``end_time`` are those of the last attempt; at END they are the first and
-    the last arrival. ``source_handle`` is the handle by which the branch leaves.
+    the last arrival. ``source_handle`` is the handle by which the branch leaves. ``attempts`` are
+    the last ten that were followed by another: ``{status, startTime, endTime, result, error,
+    retriedBy}``, the last being ``hand`` or ``policy``.
     """
 
     node_id: str
@@ -91,7 +93,8 @@ class Execution:
     """One contact's way through one version of a flow.
 
     ``context`` is ``{"trigger": payload, "contact": object or null}``, frozen at the start.
-    ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits.
+    ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits; ``bytes`` is
+    its size by the estimate of `flowkit.size`.
     """
 
     id: str
@@ -111,6 +114,7 @@ class Execution:
     waiting: int = field(default=0, metadata=INTERNAL)
     failed: int = field(default=0, metadata=INTERNAL)
     revision: int = field(default=0, metadata=INTERNAL)
+    bytes: int = field(default=0, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,9 +188,13 @@ class Patch:
         Arrivals at END, counted once per branch; guarded by the move of each branch.
     open, waiting, failed : int
         By how much the branch counts of the execution change.
+    bytes : int
+        By how much the execution grows.
     revision : int, optional
         Guard: the execution has not changed since (else ``conflict``). A patch with it may
         also reopen an ended execution.
+    flow_version : int, optional
+        The version to which the execution is pinned from now on.
     cancel : bool
         The execution's status becomes ``cancelled``.
     durable : bool
@@ -202,7 +210,9 @@ class Patch:
     open: int = 0
     waiting: int = 0
     failed: int = 0
+    bytes: int = 0
     revision: int | None = None
+    flow_version: int | None = None
     cancel: bool = False
     durable: bool = False
 

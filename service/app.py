@@ -20,6 +20,7 @@ from service.api import (
     health,
     nodetypes,
     openapi,
+    retries,
     triggers,
     versions,
 )
@@ -28,7 +29,15 @@ from service.api.installation import Installation
 from service.settings import Settings
 from service.store.base import Store
 
-BLUEPRINTS = (triggers.blp, flows.blp, versions.blp, executions.blp, nodetypes.blp, health.blp)
+BLUEPRINTS = (
+    triggers.blp,
+    flows.blp,
+    versions.blp,
+    executions.blp,
+    retries.blp,
+    nodetypes.blp,
+    health.blp,
+)
 
 
 def create_app(

@@ -58,7 +58,9 @@ class Settings:
     redis_url: str | None = _setting(
         None, help="Redis queue in place of SQLite", secret=True, pattern=r"rediss?://\S+|unix://\S+"
     )  # fmt: skip
-    lease_seconds: float = _setting(30.0, help="how long a claim holds", ge=0.5, le=3600)
+    lease_seconds: float = _setting(
+        30.0, help="how long a claim holds; an effect gets two thirds", ge=0.5, le=3600
+    )
     sweep_seconds: float = _setting(1.0, help="longest sleep of a worker", ge=0.05, le=60)
     fork_queue_limit: int = _setting(10, help="forks from here on are shared", ge=2, le=10_000)
     effect_concurrency: int = _setting(16, help="effects at once in a worker", ge=1, le=256)
@@ -67,6 +69,9 @@ class Settings:
     body_limit_bytes: int = _setting(1_048_576, help="largest request body", ge=1_024, le=2**28)
     payload_limit_bytes: int = _setting(262_144, help="largest trigger payload", ge=256, le=2**24)
     result_limit_bytes: int = _setting(16_384, help="largest result of a node", ge=256, le=2**22)
+    execution_limit_bytes: int = _setting(
+        2**20, help="largest execution: payload and history", ge=2**16, le=2**23
+    )
     log_level: str = _setting(
         "INFO", help="least severe messages that are logged", pattern="DEBUG|INFO|WARNING|ERROR"
     )

@@ -43,7 +43,19 @@ ON_TOP = ("flowkit.client", "flowkit.history", "flowkit.testing")
 # What decides how executions go on: no clock, no chance, no outside.
 PURE = [
     ROOT / "flowkit" / name
-    for name in ("engine.py", "turn.py", "scope.py", "outcome.py", "jsonlogic.py", "template.py")
+    for name in (
+        *(
+            "engine.py",
+            "turn.py",
+            "walk.py",
+            "byhand.py",
+            "retry.py",
+            "size.py",
+            "scope.py",
+            "outcome.py",
+        ),
+        *("jsonlogic.py", "template.py"),
+    )
 ] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))
 OUTSIDE = {"os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"} | {
     "uuid", "httpx", "tempfile", "io", "sqlite3", "urllib", "http", "asyncio", "concurrent"

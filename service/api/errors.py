@@ -83,10 +83,12 @@ class FlowkitApi(Api):
 
     def _handle_flowkit_error(self, error: FlowkitError) -> Response:
         status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
-        problems = (
-            error.problems if isinstance(error, Invalid) else [Problem(error.code, "", str(error))]
-        )
-        return self.handle_http_exception(Refused(status, problems))
+        return self.handle_http_exception(Refused(status, problems_of(error)))
+
+
+def problems_of(error: FlowkitError) -> list[Problem]:
+    """Return what is wrong according to an exception of flowkit."""
+    return error.problems if isinstance(error, Invalid) else [Problem(error.code, "", str(error))]
 
 
 def _answer(code: int, status: str, problems: Sequence[Problem]) -> Response:

@@ -67,16 +67,27 @@ class PageQuery(WireSchema):
     cursor = CursorField(metadata={"description": "`nextCursor` of the page before."})
 
 
+def newest_first(record: Any) -> PageKey:
+    """Return the key of a record in a list of the newest first."""
+    return PageKey(record.created_at, record.id)
+
+
 def page(
     records: Sequence[R],
     limit: int,
     write: Callable[[R], dict[str, Any]] = to_wire,
-    key: Callable[[Any], PageKey] = lambda last: PageKey(last.created_at, last.id),
+    key: Callable[[Any], PageKey] = newest_first,
 ) -> dict[str, Any]:
     """Return a page: of `records`, read with one more than `limit`, the first `limit`."""
-    shown = records[:limit]
-    more = len(records) > limit
+    last = after_page(records, limit, key)
     return {
-        "items": [write(record) for record in shown],
-        "nextCursor": write_cursor(key(shown[-1])) if more else None,
+        "items": [write(record) for record in records[:limit]],
+        "nextCursor": write_cursor(last) if last else None,
     }
+
+
+def after_page(
+    records: Sequence[Any], limit: int, key: Callable[[Any], PageKey] = newest_first
+) -> PageKey | None:
+    """Return the key after the first `limit` of `records`; None where there are no more."""
+    return key(records[limit - 1]) if len(records) > limit else None

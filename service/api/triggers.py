@@ -138,7 +138,9 @@ def _start(
     for flow_id, version in active:
         try:
             flow = here.version(flow_id, version)
-            execution = engine.start(flow, payload, execution_id=new_id(now), now=now)
+            execution = engine.start(
+                flow, payload, execution_id=new_id(now), now=now, limits=here.limits
+            )
         except Invalid as refusal:
             problems += refusal.problems
         else:

@@ -276,9 +276,10 @@ class Work(Protocol):
     def commit(self, patches: Sequence[Patch], *, now: datetime, lease_ms: int = 0) -> list[Answer]:
         """Apply patches, each all or nothing under its guards (`flowkit.execution.judge`).
 
-        The branch counts, the status (`flowkit.execution.status_of`), ``resume_at`` (the
-        earliest of any waiting branch), ``revision``, ``updated_at`` and ``ended_at`` of each
-        execution change in the same atomic step. Spawned branches that are ``running`` are
+        The branch counts, ``bytes``, the status (`flowkit.execution.status_of`), ``resume_at``
+        (the earliest of any waiting branch), ``flow_version`` where a patch has one,
+        ``revision``, ``updated_at`` and ``ended_at`` of each execution change in the same atomic
+        step. Spawned branches that are ``running`` are
         under the caller's claim, with a lease of `lease_ms`. Durable when one of the patches
         asks for it. The patches are of different executions. Answers in the order of the
         patches; a patch of an execution that does not exist is ``fenced``.

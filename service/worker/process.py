@@ -89,7 +89,11 @@ def work(settings: Settings) -> None:
             owner=owner,
             lease_seconds=settings.lease_seconds,
             sweep_seconds=settings.sweep_seconds,
-            limits=Limits(settings.fork_queue_limit, settings.result_limit_bytes),
+            limits=Limits(
+                fork_queue=settings.fork_queue_limit,
+                result_bytes=settings.result_limit_bytes,
+                execution_bytes=settings.execution_limit_bytes,
+            ),
             batch=settings.claim_batch,
             concurrency=settings.effect_concurrency,
             ring=doorbell.ring,

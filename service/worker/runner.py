@@ -43,6 +43,12 @@ STOP_SECONDS = 20.0
 """For how long a worker that stops tries to record what a failing store does not take."""
 LEAST_SLEEP_SECONDS = 0.02
 EVIDENCE_TRIES = 5
+EFFECT_SHARE = 2 / 3
+"""Part of a lease that an effect may take at most: as much as is left right before a renewal.
+
+So an effect has ended before anyone else can take its branch for given up, also when no renewal
+gets through any more.
+"""
 
 
 @dataclass(slots=True)
@@ -431,7 +437,8 @@ class Runner:
             execution = self._store.get_execution(late.execution_id)
             run = next(r for r in execution.executed_nodes if r.idempotency_key == late.key)
             patch = engine.evidence(
-                late.execution_id, run, late.attempt, late.event.outcome, late.event.at
+                *(late.execution_id, run, late.attempt, late.event.outcome, late.event.at),
+                self._limits,
             )
             if patch is None:
                 return
@@ -445,20 +452,23 @@ class Runner:
         """Perform one effect; runs on a thread of the pool, and always reports."""
         outcome = NOT_PERFORMED
         try:
-            if self._still_held(ref):
+            effect = performance.effect
+            timeout = min(effect.timeout, self._lease * EFFECT_SHARE)
+            if self._still_held(ref, timeout):
                 faults.hit("before_effect")
                 outcome = PERFORMANCE_BROKE
-                outcome = self._perform(performance)
+                bounded = replace(performance, effect=replace(effect, timeout=timeout))
+                outcome = self._perform(bounded)
                 faults.hit("after_effect")
         except BaseException:  # also one that means to end this thread
             log.exception("the effect under %s broke off", performance.key)
         self._inbox.put((ref, Ended(ref.branch_id, outcome, self._clock.now())))
 
-    def _still_held(self, ref: BranchRef) -> bool:
-        """Look at the lease; in the store, if this process may have slept past it."""
+    def _still_held(self, ref: BranchRef, seconds: float) -> bool:
+        """Look whether the lease holds so long; in the store, if it must be renewed for that."""
         if not self._holds(ref):
             return False
-        if time.monotonic() - self._renewed < self._lease:
+        if time.monotonic() - self._renewed + seconds <= self._lease:
             return True
         return not self._store.renew([ref], now=self._clock.now(), lease_ms=self._lease_ms)
 

@@ -221,3 +221,16 @@ def test_published_flows_are_parsed_once(service: Service, monkeypatch: pytest.M
 
     monkeypatch.setattr(service.store, "get_version", again)
     assert len(service.start()) == 1
+
+
+def test_a_payload_that_leaves_an_execution_no_room_does_not_start_it(
+    make_service: Callable[..., Service],
+) -> None:
+    service = make_service(execution_limit_bytes=2**16)
+    service.add(sending())
+    answer = service("POST", "/api/flows/trigger/cart", PAYLOAD | {"text": "x" * 2**16})
+    assert answer.status_code == 200
+    body = answer.get_json()
+    assert body["executions"] == []
+    assert [problem["code"] for problem in body["problems"]] == ["trigger.execution_too_large"]
+    service.start()

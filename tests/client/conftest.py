@@ -53,6 +53,8 @@ class FakeService:
                 return httpx.Response(202, json=answer)
             case "GET", ["executions"]:
                 return self.page(request, self.executions)
+            case "POST", ["executions", "retry"]:
+                return self.retry(json.loads(request.content))
             case "GET", ["node-types"]:
                 return self.page(request, [{"type": "DELAY"}, {"type": "END"}])
             case ("GET", ["executions", wanted]) | (
@@ -70,6 +72,20 @@ class FakeService:
         start = int(request.url.params.get("cursor", "0"))
         more = str(start + size) if start + size < len(items) else None
         return httpx.Response(200, json={"items": items[start : start + size], "nextCursor": more})
+
+    def retry(self, body: dict[str, Any]) -> httpx.Response:
+        """Retry one execution in a call; refuse those that have completed."""
+        number = int(body.get("cursor", "0"))
+        document = self.executions[number]
+        problem = {"code": "conflict", "path": "", "message": "no", "severity": "error"}
+        refusal = {"executionId": document["id"], "problem": problem}
+        bad = document["status"] == "completed"
+        answer = {
+            "retried": [] if bad else [document["id"]],
+            "refused": [refusal] if bad else [],
+            "nextCursor": str(number + 1) if number + 1 < len(self.executions) else None,
+        }
+        return httpx.Response(200, json=answer)
 
     def store(self, request: httpx.Request, flow_id: str, status: int) -> httpx.Response:
         document = json.loads(request.content)

@@ -78,6 +78,10 @@ def change(known: Known, patch: Patch, *, now: datetime, lease_ms: int, token: s
     made = Change({"_id": known.id}, "commit", known)
     made.put["updatedAt"] = now
     made.add["revision"] = 1
+    if patch.bytes:
+        made.add["bytes"] = patch.bytes
+    if patch.flow_version is not None:
+        made.put["flowVersion"] = patch.flow_version
     if patch.revision is not None:
         made.guard["revision"] = patch.revision
     changed = _move(made, known, patch, now)

@@ -53,7 +53,8 @@ CREATE TABLE executions (
     open INTEGER NOT NULL,
     waiting INTEGER NOT NULL,
     failed INTEGER NOT NULL,
-    revision INTEGER NOT NULL
+    revision INTEGER NOT NULL,
+    bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX executions_by_creation ON executions (created_at, id);
 CREATE INDEX executions_by_flow ON executions (flow_id, created_at, id);
@@ -163,7 +164,7 @@ MIGRATIONS = (_FIRST, _SECOND)
 
 HEAD = (
     "id, flow_id, flow_version, status, trigger_type, contact_id, resume_at, created_at, "
-    "updated_at, ended_at, open, waiting, failed, revision"
+    "updated_at, ended_at, open, waiting, failed, revision, bytes"
 )
 BRANCH = (
     "branch_id, status, current_node_id, path, resume_at, resume_data, vars, epoch, sequence, "
@@ -214,6 +215,7 @@ def head_values(e: Execution) -> tuple[Any, ...]:
         e.waiting,
         e.failed,
         e.revision,
+        e.bytes,
     )
 
 
@@ -234,6 +236,7 @@ def read_head(row: Sequence[Any]) -> Execution:
         waiting=row[11],
         failed=row[12],
         revision=row[13],
+        bytes=row[14],
     )
 
 
