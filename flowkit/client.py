@@ -140,7 +140,14 @@ class Client:
         """Return one flow as it is stored now."""
         return _flow(self._call("GET", _path("flows", flow_id)))
 
-    def trigger(self, trigger_type: str, payload: Any, wait: bool = False) -> dict[str, Any]:
+    def trigger(
+        self,
+        trigger_type: str,
+        payload: Any,
+        wait: bool = False,
+        *,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
         """Start every active flow of a trigger type, as a webhook does.
 
         Parameters
@@ -151,6 +158,9 @@ class Client:
             What the flows see as ``trigger``.
         wait : bool
             Answer when every execution has left ``running``, at the latest after 10 s.
+        idempotency_key : str, optional
+            Names the event, in 1 to 255 visible ASCII characters: sent again with the same
+            payload, it starts nothing anew and is answered as the first time.
 
         Returns
         -------
@@ -159,7 +169,9 @@ class Client:
             the executions are stored. No flow of that type is an empty list, not an error.
         """
         path = _path("flows", "trigger", trigger_type)
-        return self._call("POST", path, params={"wait": "true"} if wait else None, json=payload)
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        params = {"wait": "true"} if wait else None
+        return self._call("POST", path, params=params, json=payload, headers=headers)
 
     def executions(
         self,

@@ -46,7 +46,14 @@ from flowkit.turn import Walk, resume_data
 from flowkit.wire import iso
 
 
-def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Execution | None:
+def start(
+    flow: Flow,
+    payload: Any,
+    *,
+    execution_id: str,
+    now: datetime,
+    contact: dict[str, Any] | None = None,
+) -> Execution | None:
     """Return the execution that a trigger starts, or None where the flow's filter says no.
 
     Parameters
@@ -56,9 +63,11 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
     payload : JSON value
         The body of the trigger, as the sender sent it.
     execution_id : str
-        Unused so far.
+        Unused so far, or derived from what is started so that it is started once.
     now : datetime
         The moment of acceptance.
+    contact : dict, optional
+        In place of what TRIGGER's mapping finds in the payload.
 
     Raises
     ------
@@ -68,7 +77,8 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
     """
     trigger: Any = flow.behaviour(flow.start)
     try:
-        contact = search(trigger.contact, payload)
+        if contact is None:
+            contact = search(trigger.contact, payload)
         if trigger.filter is not None:
             facts = {
                 "trigger": payload,
