@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from flowkit.errors import Conflict
 from flowkit.problems import Problem
-from flowkit.wire import INTERNAL
+from flowkit.wire import INTERNAL, cut
 
 BroadcastStatus = Literal["accepting", "running", "paused", "completed", "cancelled"]
 
@@ -163,7 +163,7 @@ def advanced(broadcast: Broadcast, cursor: str, tally: Tally, *, now: datetime) 
         skipped=broadcast.skipped + tally.skipped,
         rate=round(number / seconds, 3) if seconds > 0 else None,
         problems=[*broadcast.problems, *tally.problems][:PROBLEMS_KEPT],
-        next_at=due if broadcast.status == "running" else broadcast.next_at,
+        next_at=cut(due) if broadcast.status == "running" else broadcast.next_at,
     )
 
 

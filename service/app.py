@@ -6,19 +6,40 @@ store, never a concrete one: the caller passes the store in.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from flowkit.clock import Clock, SystemClock
-from service.api import auth, docs, executions, flows, health, nodetypes, openapi, triggers
+from service.api import (
+    auth,
+    broadcasts,
+    contacts,
+    docs,
+    executions,
+    flows,
+    health,
+    nodetypes,
+    openapi,
+    triggers,
+)
 from service.api.errors import FlowkitApi
 from service.api.installation import Installation
+from service.api.lines import is_streamed
 from service.settings import Settings
 from service.store.base import Store
 
-BLUEPRINTS = (triggers.blp, flows.blp, executions.blp, nodetypes.blp, health.blp)
+BLUEPRINTS = (
+    triggers.blp,
+    flows.blp,
+    executions.blp,
+    contacts.blp,
+    broadcasts.blp,
+    nodetypes.blp,
+    health.blp,
+)
 
 
 def create_app(
@@ -57,5 +78,7 @@ def create_app(
 
 def _limit_body() -> None:
     """Refuse a body that is too large also where nobody would read it."""
-    if (request.content_length or 0) > (request.max_content_length or 0):
+    if is_streamed():
+        request.max_content_length = sys.maxsize  # None would be that of the application
+    elif (request.content_length or 0) > (request.max_content_length or 0):
         raise RequestEntityTooLarge

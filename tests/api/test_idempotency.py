@@ -226,8 +226,7 @@ def test_a_crash_in_the_middle_and_a_redelivery_make_one(
 def test_ids_are_derived_from_seed_flow_and_version() -> None:
     seed = new_id(NOW)
     ids = {
-        derived_id(*parts)
-        for parts in itertools.product([seed, new_id(NOW)], ["a", "b"], [1, 2])
+        derived_id(*parts) for parts in itertools.product([seed, new_id(NOW)], ["a", "b"], [1, 2])
     } | {derived_id(seed, "a1"), derived_id(seed, "a", "1")}
     assert len(ids) == 10
     assert derived_id(seed, "a", 1) == derived_id(seed, "a", 1)

@@ -136,7 +136,9 @@ def test_all_executions_are_stored_in_one_call_before_the_bell(
     order: list[Any] = []
     create = service.store.create
     monkeypatch.setattr(faults, "hit", order.append)
-    monkeypatch.setattr(service.store, "create", lambda e, **o: (order.append(len(e)), create(e, **o)))
+    monkeypatch.setattr(
+        service.store, "create", lambda e, **o: (order.append(len(e)), create(e, **o))
+    )
     object.__setattr__(service.app.extensions["flowkit"], "bell", lambda: order.append("ring"))
     assert trigger(service)[0] == 202
     assert order == ["before_create", 3, "after_create", "ring"]

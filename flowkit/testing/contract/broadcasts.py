@@ -1,7 +1,4 @@
-"""The part of the store contract about broadcasts.
-
-May import the core of `flowkit` and pytest.
-"""
+"""What every store must do with broadcasts and their recipients."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ from flowkit.broadcast import Broadcast
 from flowkit.errors import Conflict, NotFound
 from flowkit.execution import PageKey
 from flowkit.problems import Problem
-from flowkit.testing.atonce import at_once
+from flowkit.testing.contract.clients import Clients
 from flowkit.testing.examples import EPOCH
+from flowkit.testing.racing import at_once
 
 SECOND = timedelta(seconds=1)
 
@@ -53,8 +51,8 @@ FULL = broadcast(
 )
 
 
-class BroadcastsContract:
-    """What every store does with broadcasts."""
+class BroadcastsContract(Clients):
+    """The verbs of `Broadcasts`."""
 
     def test_a_broadcast_is_kept_whole(self, store: Any, make_store: Callable[[], Any]) -> None:
         store.insert_broadcast(FULL)
@@ -126,7 +124,7 @@ class BroadcastsContract:
         assert [b.id for b in store.due_broadcasts(now=later, limit=9)][-1] == "later"
 
     def test_recipients_are_kept_by_batch(self, store: Any, make_store: Callable[[], Any]) -> None:
-        odd = [{"$a.b": {}, "big": 2**70, "é": [None]}, "text", None, []]
+        odd: list[Any] = [{"$a.b": {}, "big": 2**70, "é": [None]}, "text", None, []]
         store.put_recipients("b0", 0, odd)
         store.put_recipients("b0", 1, [1])
         store.put_recipients("b1", 0, [2])

@@ -1,41 +1,29 @@
-"""The part of the store contract about contacts and the keys of triggers.
-
-May import the core of `flowkit` and pytest.
-"""
+"""What every store must do with contacts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from flowkit.contacts import Contact
 from flowkit.errors import NotFound
-from flowkit.testing.atonce import at_once
+from flowkit.testing.contract.clients import Clients
 from flowkit.testing.examples import EPOCH
+from flowkit.testing.racing import at_once
 
 LATER = EPOCH + timedelta(milliseconds=1)
 
 
-class Key(NamedTuple):
-    """What a store is given as a trigger's key: the fields of its contract's record."""
-
-    id: str
-    digest: str
-    seed: str
-    versions: tuple[tuple[str, int], ...]
-    created_at: Any
-
-
-def contact(id: str, at: Any = EPOCH, **attributes: Any) -> Contact:
+def contact(id: str, at: Any = EPOCH, /, **attributes: Any) -> Contact:
     """Return a contact as a trigger at a moment told of it."""
     return Contact(id=id, attributes=attributes, created_at=at, updated_at=at)
 
 
-class ContactsContract:
-    """What every store does with contacts."""
+class ContactsContract(Clients):
+    """The verbs of `Contacts`."""
 
     def test_a_contact_is_kept_whole(self, store: Any, make_store: Callable[[], Any]) -> None:
         odd = {"$set": {"a.b": [1, None, {}]}, "_id": "x", "big": 2**70, "text": "é😀", "": 1.5}
@@ -82,35 +70,3 @@ class ContactsContract:
 
         assert at_once(4, save) == [None] * 4
         assert [c.attributes for c in store.list_contacts(limit=99)] == [{"n": 3}] * 20
-
-
-class TriggersContract:
-    """What every store does with the keys of triggers."""
-
-    def key(self, i: int = 0, id: str = "k") -> Key:
-        """Return the key as the client number `i` would pin it."""
-        at = EPOCH + timedelta(milliseconds=i)
-        return Key(id, f"digest {i}", f"seed {i}", (("flow", i), ("other", 1)), at)
-
-    def test_a_key_is_kept_whole(self, store: Any, make_store: Callable[[], Any]) -> None:
-        assert store.pin(self.key()) == self.key()
-        other = make_store()
-        assert other.pin(self.key(1)) == self.key(), "the first one counts"
-        other.close()
-        empty = self.key(id="other")._replace(versions=())
-        assert store.pin(empty) == empty
-
-    def test_of_a_key_pinned_by_several_at_once_one_counts(
-        self, store: Any, make_store: Callable[[], Any]
-    ) -> None:
-        def pin(i: int) -> list[Any]:
-            client = make_store()
-            try:
-                return [client.pin(self.key(i, f"k{n}")) for n in range(20)]
-            finally:
-                client.close()
-
-        results = at_once(4, pin)
-        for n, pinned in enumerate(zip(*results, strict=True)):
-            assert len(set(pinned)) == 1
-            assert pinned[0] in [self.key(i, f"k{n}") for i in range(4)]
