@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
+from flowkit.broadcast_calls import BroadcastCalls
 from flowkit.errors import Invalid, ServiceError
 from flowkit.execution import Execution
 from flowkit.flow import Flow
@@ -29,7 +30,7 @@ PAGE_SIZE = 500
 Progress = Callable[[int], None]
 
 
-class Client:
+class Client(BroadcastCalls):
     """A connection to a flowkit service; also a context manager that closes it.
 
     Whatever goes wrong between here and there is a `ServiceError`: ``status`` is the HTTP status
