@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
+from flowkit.broadcast_calls import BroadcastCalls
 from flowkit.errors import Invalid, ServiceError
 from flowkit.execution import Execution
 from flowkit.flow import Flow
@@ -29,7 +30,7 @@ PAGE_SIZE = 500
 Progress = Callable[[int], None]
 
 
-class Client:
+class Client(BroadcastCalls):
     """A connection to a flowkit service; also a context manager that closes it.
 
     Whatever goes wrong between here and there is a `ServiceError`: ``status`` is the HTTP status
@@ -140,7 +141,14 @@ class Client:
         """Return one flow as it is stored now."""
         return _flow(self._call("GET", _path("flows", flow_id)))
 
-    def trigger(self, trigger_type: str, payload: Any, wait: bool = False) -> dict[str, Any]:
+    def trigger(
+        self,
+        trigger_type: str,
+        payload: Any,
+        wait: bool = False,
+        *,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
         """Start every active flow of a trigger type, as a webhook does.
 
         Parameters
@@ -151,6 +159,9 @@ class Client:
             What the flows see as ``trigger``.
         wait : bool
             Answer when every execution has left ``running``, at the latest after 10 s.
+        idempotency_key : str, optional
+            Names the event, in 1 to 255 visible ASCII characters: sent again with the same
+            payload, it starts nothing anew and is answered as the first time.
 
         Returns
         -------
@@ -159,7 +170,9 @@ class Client:
             the executions are stored. No flow of that type is an empty list, not an error.
         """
         path = _path("flows", "trigger", trigger_type)
-        return self._call("POST", path, params={"wait": "true"} if wait else None, json=payload)
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        params = {"wait": "true"} if wait else None
+        return self._call("POST", path, params=params, json=payload, headers=headers)
 
     def executions(
         self,

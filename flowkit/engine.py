@@ -54,6 +54,7 @@ def start(
     execution_id: str,
     now: datetime,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    contact: dict[str, Any] | None = None,
 ) -> Execution | None:
     """Return the execution that a trigger starts, or None where the flow's filter says no.
 
@@ -64,11 +65,13 @@ def start(
     payload : JSON value
         The body of the trigger, as the sender sent it.
     execution_id : str
-        Unused so far.
+        Unused so far, or derived from what is started so that it is started once.
     now : datetime
         The moment of acceptance.
     limits : Limits, optional
         Bounds set by the driver.
+    contact : dict, optional
+        In place of what TRIGGER's mapping finds in the payload.
 
     Raises
     ------
@@ -78,7 +81,8 @@ def start(
     """
     trigger: Any = flow.behaviour(flow.start)
     try:
-        contact = search(trigger.contact, payload)
+        if contact is None:
+            contact = search(trigger.contact, payload)
         if trigger.filter is not None:
             facts = {
                 "trigger": payload,

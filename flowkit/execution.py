@@ -8,12 +8,13 @@ May import `wire`. Knows no flow, no clock and no store.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
-from flowkit.wire import INTERNAL
+from flowkit.wire import INTERNAL, canonical
 
 ExecutionStatus = Literal["running", "delayed", "completed", "failed", "cancelled"]
 BranchStatus = Literal[
@@ -337,6 +338,16 @@ def idempotency_key(execution_id: str, node_id: str, visit: int = 1) -> str:
 def new_id(now: datetime) -> str:
     """Return a fresh id of 32 hexadecimal digits that sorts by `now` (as UUID version 7 does)."""
     return f"{int(now.timestamp() * 1000):012x}{os.urandom(10).hex()}"
+
+
+def derived_id(seed: str, *parts: str | int) -> str:
+    """Return the id that belongs to `parts` under `seed`, an id of `new_id`: always the same one.
+
+    Whoever does a piece of work again arrives at the id of the execution that it made before. It
+    sorts by the time of `seed`.
+    """
+    text = canonical([seed, *parts])
+    return seed[:12] + hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def branch_order(branch_id: str) -> tuple[int, ...]:

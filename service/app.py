@@ -6,6 +6,7 @@ store, never a concrete one: the caller passes the store in.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from flask import Flask, request
@@ -14,6 +15,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from flowkit.clock import Clock, SystemClock
 from service.api import (
     auth,
+    broadcasts,
+    contacts,
     docs,
     executions,
     flows,
@@ -26,6 +29,7 @@ from service.api import (
 )
 from service.api.errors import FlowkitApi
 from service.api.installation import Installation
+from service.api.lines import is_streamed
 from service.settings import Settings
 from service.store.base import Store
 
@@ -33,8 +37,10 @@ BLUEPRINTS = (
     triggers.blp,
     flows.blp,
     versions.blp,
+    broadcasts.blp,
     executions.blp,
     retries.blp,
+    contacts.blp,
     nodetypes.blp,
     health.blp,
 )
@@ -76,5 +82,7 @@ def create_app(
 
 def _limit_body() -> None:
     """Refuse a body that is too large also where nobody would read it."""
-    if (request.content_length or 0) > (request.max_content_length or 0):
+    if is_streamed():
+        request.max_content_length = sys.maxsize  # None would be that of the application
+    elif (request.content_length or 0) > (request.max_content_length or 0):
         raise RequestEntityTooLarge

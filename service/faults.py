@@ -11,6 +11,7 @@ import os
 import signal
 
 POINTS = (
+    "after_pin",
     "before_create",
     "after_create",
     "after_claim",
@@ -18,6 +19,7 @@ POINTS = (
     "after_commit",
     "before_effect",
     "after_effect",
+    "after_batch",
 )
 
 _point, _, _number = os.environ.get("FLOWKIT_FAIL_AT", "").partition(":")

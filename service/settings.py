@@ -66,6 +66,10 @@ class Settings:
     effect_concurrency: int = _setting(16, help="effects at once in a worker", ge=1, le=256)
     claim_batch: int = _setting(100, help="branches claimed at once", ge=1, le=1_000)
     trigger_sync_limit: int = _setting(10, help="flows for which ?wait=true waits", ge=0, le=1_000)
+    idempotency_hours: int = _setting(24, help="how long keys of triggers are kept", ge=1, le=720)
+    broadcast_limit: int = _setting(
+        1_000_000, help="most recipients of a broadcast", ge=1, le=100_000_000
+    )
     body_limit_bytes: int = _setting(1_048_576, help="largest request body", ge=1_024, le=2**28)
     payload_limit_bytes: int = _setting(262_144, help="largest trigger payload", ge=256, le=2**24)
     result_limit_bytes: int = _setting(16_384, help="largest result of a node", ge=256, le=2**22)

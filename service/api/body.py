@@ -79,6 +79,11 @@ def read_json() -> Any:
     if not request.is_json or request.headers.get("Content-Encoding", "identity") != "identity":
         message = "Send the body as JSON, uncompressed, with `Content-Type: application/json`."
         raise Refused(415, [Problem("body.type", "", message)])
+    return decode(data)
+
+
+def decode(data: bytes) -> Any:
+    """Return the JSON value that `data` is; what is wrong with it is raised as by `read_json`."""
     try:
         value = _decoder.decode(data.decode())
     except UnicodeDecodeError as error:

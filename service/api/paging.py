@@ -56,14 +56,19 @@ class CursorField(ma.fields.Field[PageKey]):
             raise ma.ValidationError(message) from None
 
 
-class PageQuery(WireSchema):
-    """The query parameters of every list."""
+class LimitQuery(WireSchema):
+    """How long a page is."""
 
     limit = ma.fields.Integer(
         load_default=LIMIT,
         validate=ma.validate.Range(1, LIMIT_MOST),
         metadata={"description": "Most items in the answer."},
     )
+
+
+class PageQuery(LimitQuery):
+    """The query parameters of a list that is newest first."""
+
     cursor = CursorField(metadata={"description": "`nextCursor` of the page before."})
 
 
@@ -72,22 +77,19 @@ def newest_first(record: Any) -> PageKey:
     return PageKey(record.created_at, record.id)
 
 
+def by_creation(record: Any) -> str:
+    """Return the cursor behind a record of a list that is newest first."""
+    return write_cursor(newest_first(record))
+
+
 def page(
     records: Sequence[R],
     limit: int,
     write: Callable[[R], dict[str, Any]] = to_wire,
-    key: Callable[[Any], PageKey] = newest_first,
+    behind: Callable[[R], str] = by_creation,
 ) -> dict[str, Any]:
     """Return a page: of `records`, read with one more than `limit`, the first `limit`."""
-    last = after_page(records, limit, key)
     return {
         "items": [write(record) for record in records[:limit]],
-        "nextCursor": write_cursor(last) if last else None,
+        "nextCursor": behind(records[limit - 1]) if len(records) > limit else None,
     }
-
-
-def after_page(
-    records: Sequence[Any], limit: int, key: Callable[[Any], PageKey] = newest_first
-) -> PageKey | None:
-    """Return the key after the first `limit` of `records`; None where there are no more."""
-    return key(records[limit - 1]) if len(records) > limit else None

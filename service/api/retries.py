@@ -18,7 +18,7 @@ from service.api.body import Blueprint
 from service.api.errors import problems_of
 from service.api.executions import ExecutionSchema, FilterSchema, change
 from service.api.installation import Installation, installation
-from service.api.paging import CursorField, after_page, write_cursor
+from service.api.paging import CursorField, newest_first, write_cursor
 from service.schemas import Flag, WireSchema, schema_for
 
 LIMIT = 100
@@ -173,7 +173,8 @@ def retry_many(body: dict[str, Any]) -> Retried:
         found = here.store.list_executions(
             where, after=after, limit=size + 1, include=("branches", "executed_nodes")
         )
-        shown, last = found[:size], after_page(found, size)
+        shown = found[:size]
+        last = newest_first(shown[-1]) if len(found) > size else None
         _retry(here, [(e, _failed_nodes(e, code, node_ids)) for e in shown], decide, answer)
         answer.next_cursor = write_cursor(last) if last else None
         if last is None:

@@ -17,7 +17,7 @@ from flowkit.problems import Problem
 from service.api import saving
 from service.api.body import Blueprint
 from service.api.installation import installation
-from service.api.paging import CursorField, PageQuery, page
+from service.api.paging import CursorField, PageQuery, page, write_cursor
 from service.api.saving import Condition, Publication
 from service.schemas import FlowSchema, SavedFlowSchema, page_of, schema_for
 
@@ -66,7 +66,7 @@ def list_versions(query: dict[str, Any], flow_id: str) -> dict[str, Any]:
     found = here.store.list_versions(flow_id, before=before, limit=limit + 1)
     if not found:
         here.store.get_flow(flow_id)
-    return page(found, limit, key=lambda v: PageKey(v.created_at, str(v.version)))
+    return page(found, limit, behind=lambda v: write_cursor(PageKey(v.created_at, str(v.version))))
 
 
 @blp.route("/<flow_id>/versions/<int(max=2147483647):version>")

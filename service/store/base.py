@@ -304,6 +304,10 @@ class Contacts(Protocol):
         """
         ...
 
+    def get_contact(self, contact_id: str) -> Contact:
+        """Return a contact. Raises `NotFound`."""
+        ...
+
     def list_contacts(self, *, after: str | None = None, limit: int) -> list[Contact]:
         """Return contacts in the order of their ids, those behind `after`."""
         ...
@@ -343,11 +347,18 @@ class Broadcasts(Protocol):
         ...
 
     def due_broadcasts(self, *, now: datetime, limit: int) -> list[Broadcast]:
-        """Return running broadcasts whose ``next_at`` has come, those longest due first."""
+        """Return broadcasts whose ``next_at`` has come, those longest due first.
+
+        Whatever their status: one that broke off while it was handed in, or was cancelled, has
+        something left to be cleared away.
+        """
         ...
 
     def put_recipients(self, broadcast_id: str, number: int, recipients: Sequence[object]) -> None:
-        """Keep a batch of recipients (JSON values) under its number, from 0. Durable."""
+        """Keep a batch of recipients (JSON values) under its number, from 0. Durable.
+
+        Takes the place of one that has the number already.
+        """
         ...
 
     def get_recipients(self, broadcast_id: str, number: int) -> list[object]:

@@ -20,6 +20,7 @@ from flowkit.nodetype import Outcome
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
+from service.worker.broadcasting import Broadcasting
 from service.worker.holding import Holding
 from service.worker.queue import Doorbell
 from service.worker.runner import Perform, Runner
@@ -99,7 +100,10 @@ def work(settings: Settings) -> None:
             ring=doorbell.ring,
         )
 
-        chores: list[Chore] = [Holding(store, ring=doorbell.ring)]
+        chores: list[Chore] = [
+            Holding(store, ring=doorbell.ring),
+            Broadcasting(store, doorbell.ring),
+        ]
         sweep = Sweep(
             store,
             chores,

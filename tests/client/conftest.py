@@ -51,6 +51,15 @@ class FakeService:
             case "POST", ["flows", "trigger", trigger_type]:
                 answer = {"triggerType": trigger_type, "executions": [], "problems": []}
                 return httpx.Response(202, json=answer)
+            case "POST", ["flows", flow_id, "broadcast"] if flow_id in self.flows:
+                paused = "content-length" not in request.headers
+                told = {"id": "b/1", "status": "paused" if paused else "running"}
+                return httpx.Response(202, json=told)
+            case "POST", ["broadcasts", "b/1", "resume" | "pause" | "cancel" as action]:
+                status = {"resume": "running", "pause": "paused", "cancel": "cancelled"}[action]
+                return httpx.Response(200, json={"id": "b/1", "status": status})
+            case "GET" | "PATCH", ["broadcasts", "b/1"]:
+                return httpx.Response(200, json={"id": "b/1", "status": "running"})
             case "GET", ["executions"]:
                 return self.page(request, self.executions)
             case "POST", ["executions", "retry"]:

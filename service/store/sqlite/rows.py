@@ -128,14 +128,15 @@ CREATE INDEX trigger_keys_by_creation ON trigger_keys (created_at);
 CREATE TABLE broadcasts (
     id TEXT PRIMARY KEY,
     flow_id TEXT NOT NULL,
-    status TEXT NOT NULL,
     document TEXT NOT NULL,
+    cursor TEXT,
+    batches INTEGER NOT NULL,
     next_at INTEGER,
     created_at INTEGER NOT NULL,
     revision INTEGER NOT NULL
 );
 CREATE INDEX broadcasts_by_creation ON broadcasts (created_at, id);
-CREATE INDEX broadcasts_due ON broadcasts (next_at) WHERE status = 'running';
+CREATE INDEX broadcasts_due ON broadcasts (next_at, id) WHERE next_at IS NOT NULL;
 CREATE TABLE recipients (
     broadcast_id TEXT NOT NULL,
     number INTEGER NOT NULL,
