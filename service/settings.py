@@ -67,6 +67,15 @@ class Settings:
     body_limit_bytes: int = _setting(1_048_576, help="largest request body", ge=1_024, le=2**28)
     payload_limit_bytes: int = _setting(262_144, help="largest trigger payload", ge=256, le=2**24)
     result_limit_bytes: int = _setting(16_384, help="largest result of a node", ge=256, le=2**22)
+    retention_days: int = _setting(
+        90, help="how long an ended execution is kept; 0 for ever", ge=0, le=36_500
+    )
+    archive_url: str | None = _setting(
+        None, help="where executions are archived, instead of expiring", pattern=r"\S+"
+    )
+    idempotency_hours: int = _setting(
+        24, help="how long a trigger's idempotency key is kept", ge=1, le=8_760
+    )
     log_level: str = _setting(
         "INFO", help="least severe messages that are logged", pattern="DEBUG|INFO|WARNING|ERROR"
     )

@@ -21,6 +21,7 @@ from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
 from service.worker.queue import Doorbell
+from service.worker.retention import Retention
 from service.worker.runner import Perform, Runner
 from service.worker.sweep import Chore, Sweep
 
@@ -94,7 +95,7 @@ def work(settings: Settings) -> None:
             ring=doorbell.ring,
         )
 
-        chores: list[Chore] = []
+        chores: list[Chore] = [Retention(store, settings)]
         sweep = Sweep(
             store,
             chores,
