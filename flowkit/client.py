@@ -18,7 +18,8 @@ from flowkit.errors import Invalid, ServiceError
 from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.problems import Problem
-from flowkit.wire import from_wire, iso, parse_iso
+from flowkit.selection import query as _query
+from flowkit.wire import from_wire
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -352,38 +353,3 @@ def _problems(answer: httpx.Response, content: Any) -> list[Problem]:
 def _problem(item: dict[str, Any]) -> Problem:
     code, path, message = (str(item.get(key) or "") for key in ("code", "path", "message"))
     return Problem(code, path, message, "warning" if item.get("severity") == "warning" else "error")
-
-
-def _query(
-    flow: Flow | str | None,
-    status: str | None,
-    contact: str | None,
-    since: datetime | str | None,
-    until: datetime | str | None,
-) -> dict[str, str]:
-    """Return the filters of the executions list; those that are None are left out."""
-    flow_id = flow.id if isinstance(flow, Flow) else flow
-    if flow is not None and not flow_id:
-        _refuse("filter.flow", "flow", "this flow has no id; use the flow that push returned")
-    filters = {
-        "flowId": flow_id,
-        "status": status,
-        "contact": contact,
-        "from": _moment("since", since),
-        "to": _moment("until", until),
-    }
-    return {name: value for name, value in filters.items() if value is not None}
-
-
-def _moment(argument: str, value: datetime | str | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        return iso(parse_iso(value) if isinstance(value, str) else value)
-    except (ValueError, AttributeError):
-        _refuse(
-            "filter.time",
-            argument,
-            f"{value!r} is not a moment: write an aware datetime such as "
-            "datetime(2026, 11, 22, tzinfo=UTC), or '2026-11-22T00:00:00Z'",
-        )

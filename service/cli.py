@@ -1,4 +1,4 @@
-"""The command line: ``flowkit demo | up | api | worker | simulator | validate``.
+"""The command line: ``flowkit demo | up | api | worker | simulator | archive | validate``.
 
 Owns commands, options and exit statuses: 0 done, 1 not as it should be, 2 cannot run as it is
 set up. May import everything of the service; each command imports what it needs itself.
@@ -141,6 +141,18 @@ def simulator(host: str, port: int, token: str, child: bool) -> None:
     if not child:
         click.echo(f"WhatsApp simulator at http://{host}:{port}, token: {token}")
     serve_simulator(token, host, port)
+
+
+@cli.command()
+@click.option("--before", help="An age (90d, 12h) or a date; FLOWKIT_RETENTION_DAYS by default.")
+@click.option("--to", "url", help="Directory or URL (s3://...); FLOWKIT_ARCHIVE_URL by default.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be archived.")
+@data_option
+def archive(before: str | None, url: str | None, dry_run: bool, data_dir: Path | None) -> None:
+    """Move executions that ended long ago into Parquet files, and delete them here."""
+    from service.archiving import run
+
+    run(_begin(data_dir).prepared(), before=before, url=url, dry_run=dry_run)
 
 
 @cli.command()
