@@ -66,11 +66,11 @@ def run(settings: Settings, *, before: str | None, url: str | None, dry_run: boo
         except OSError as error:
             raise SettingsError(f"the archive {url} cannot be used: {error}") from error
     console.print(f"archived {_numbers(done)} to {url}")
+    if leftovers:
+        console.print(not_read(leftovers))
     if done.kept:
         console.print(f"{done.kept:,} of them changed meanwhile and stay here as well")
 
 
 def _numbers(summary: Summary) -> str:
     return f"{summary.executions:,} executions and {summary.node_runs:,} node runs"
-    if leftovers:
-        console.print(not_read(leftovers))

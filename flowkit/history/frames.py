@@ -96,7 +96,7 @@ NODE_RUNS: tuple[Column, ...] = _OF_EXECUTION + _OF_RUN
 """Columns of `node_runs`."""
 
 _SPANS = {"ended_at": "created_at", "end_time": "start_time"}
-_CREATED = tuple(column for column in EXECUTIONS if column.name == "created_at")
+CREATED = tuple(column for column in EXECUTIONS if column.name == "created_at")
 
 
 def _tabulated(columns: Sequence[Column]) -> Callable[[F], F]:
@@ -149,7 +149,7 @@ def node_runs(documents: Iterable[Document]) -> pd.DataFrame:
     head_parts, run_parts, count_parts = [], [], []
     for batch in _batches(documents):
         nested = [document.get("executedNodes") or () for document in batch]
-        head_parts.append(_frame(_OF_EXECUTION + _CREATED, batch))
+        head_parts.append(_frame(_OF_EXECUTION + CREATED, batch))
         run_parts.append(_frame(_OF_RUN, list(chain.from_iterable(nested))))
         count_parts.append(np.fromiter(map(len, nested), dtype=np.int64, count=len(nested)))
     heads, runs = _stack(head_parts), _stack(run_parts)
@@ -178,9 +178,7 @@ def _frame(columns: Sequence[Column], documents: Sequence[Document]) -> pd.DataF
     return assembled(columns, read)
 
 
-def assembled(
-    columns: Sequence[Column], read: Callable[[Column], pd.Series[Any]]
-) -> pd.DataFrame:
+def assembled(columns: Sequence[Column], read: Callable[[Column], pd.Series[Any]]) -> pd.DataFrame:
     """Return a frame of what `read` gives for each column; durations follow from the times."""
     data = {column.name: read(column) for column in columns if column.dtype != DURATION}
     for end, start in _SPANS.items():

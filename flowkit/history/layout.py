@@ -193,7 +193,7 @@ class Place:
         data: bytes = self.fs.cat_file(f"{self.root}/{path}")
         return data
 
-    def list(self, folder: str) -> dict[str, int]:
+    def files(self, folder: str) -> dict[str, int]:
         """Return the files below a folder of the archive, with their sizes in bytes."""
         self.fs.invalidate_cache()
         found = self.fs.find(f"{self.root}/{folder}", detail=True)
@@ -208,7 +208,7 @@ class Place:
             ``archive.version`` when the archive is of a newer version, ``archive.damaged`` when
             a manifest cannot be read.
         """
-        paths = [path for path in self.list("manifests") if path.endswith(".json")]
+        paths = [path for path in self.files("manifests") if path.endswith(".json")]
         texts = self.fs.cat([f"{self.root}/{path}" for path in paths]) if paths else {}
         return {
             Path(path).stem: read_manifest(path, texts[f"{self.root}/{path}"]) for path in paths
@@ -222,7 +222,7 @@ class Place:
         Invalid
             ``archive.damaged`` when a part that counts is missing or has another size.
         """
-        there = {path: size for kind in SCHEMAS for path, size in self.list(kind).items()}
+        there = {path: size for kind in SCHEMAS for path, size in self.files(kind).items()}
         for part in known:
             if there.pop(part.path, None) != part.bytes:
                 raise damaged(part.path, "it is missing, or not as long as its manifest says")
