@@ -7,7 +7,7 @@ Owns every HTTP request that the SDK makes. Imports httpx and the core; pandas i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
@@ -222,6 +222,37 @@ class Client:
         from flowkit import history
 
         return history.node_runs(self._items("/api/executions", query, limit, progress))
+
+    def counts(
+        self,
+        flow: Flow | str | None = None,
+        since: date | str | None = None,
+        until: date | str | None = None,
+    ) -> pd.DataFrame:
+        """Return how much ended, day by day: the columns of `flowkit.history.counts`.
+
+        Counts outlive the executions that they are of. A day is counted once, when it is over.
+
+        Parameters
+        ----------
+        flow : Flow or str, optional
+            Only this flow's; a flow that has been pushed, or a flow's id.
+        since, until : date or ISO 8601 text, optional
+            Days (UTC), from `since` to before `until`; the last 90 without. At most 366.
+
+        Returns
+        -------
+        pandas.DataFrame
+            In the order of day, flow, version, node and status.
+        """
+        asked = _query(flow, None, None, None, None)
+        asked |= {name: str(day) for name, day in (("from", since), ("to", until)) if day}
+        answer = self._call("GET", "/api/metrics", params=asked)
+        if not isinstance(answer.get("items"), list):
+            raise self._foreign(200)
+        from flowkit import history
+
+        return history.counts(answer["items"])
 
     def execution(self, execution_id: str) -> Execution:
         """Return one execution with its context, branches and node runs."""

@@ -12,13 +12,31 @@ from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from flowkit.clock import Clock, SystemClock
-from service.api import auth, docs, executions, flows, health, nodetypes, openapi, triggers
+from service.api import (
+    auth,
+    docs,
+    executions,
+    flows,
+    health,
+    metrics,
+    nodetypes,
+    openapi,
+    triggers,
+)
 from service.api.errors import FlowkitApi
 from service.api.installation import Installation
 from service.settings import Settings
 from service.store.base import Store
 
-BLUEPRINTS = (triggers.blp, flows.blp, executions.blp, nodetypes.blp, health.blp)
+BLUEPRINTS = (
+    triggers.blp,
+    flows.blp,
+    executions.blp,
+    metrics.blp,
+    nodetypes.blp,
+    health.blp,
+    metrics.scrape,
+)
 
 
 def create_app(

@@ -9,13 +9,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowkit.history.frames import EXECUTIONS, NODE_RUNS, Column, executions, node_runs
+from flowkit.history.frames import (
+    COUNTS,
+    EXECUTIONS,
+    NODE_RUNS,
+    Column,
+    counts,
+    executions,
+    node_runs,
+)
 from flowkit.history.metrics import node_table
 
 if TYPE_CHECKING:
     from flowkit.history.archive import Archive
 
-__all__ = ["EXECUTIONS", "NODE_RUNS", "Archive", "Column", "executions", "node_runs", "node_table"]
+__all__ = [
+    "COUNTS",
+    "EXECUTIONS",
+    "NODE_RUNS",
+    "Archive",
+    "Column",
+    "counts",
+    "executions",
+    "node_runs",
+    "node_table",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -95,6 +95,16 @@ _OF_RUN = (
 NODE_RUNS: tuple[Column, ...] = _OF_EXECUTION + _OF_RUN
 """Columns of `node_runs`."""
 
+COUNTS: tuple[Column, ...] = (
+    Column("day", TIME, "the day, by its beginning in UTC"),
+    Column("flow_id", TEXT, "flow"),
+    Column("flow_version", COUNT, "version of the flow"),
+    Column("node_id", TEXT, "node of which runs are counted; missing: executions are"),
+    Column("status", TEXT, "status of the executions or the node runs"),
+    Column("count", COUNT, "how many, of executions that ended on that day"),
+)
+"""Columns of `counts`."""
+
 _SPANS = {"ended_at": "created_at", "end_time": "start_time"}
 CREATED = tuple(column for column in EXECUTIONS if column.name == "created_at")
 
@@ -127,6 +137,23 @@ def executions(documents: Iterable[Document]) -> pd.DataFrame:
     """
     frame = _stack([_frame(EXECUTIONS, batch) for batch in _batches(documents)])
     return taken(frame, by_creation(frame))
+
+
+@_tabulated(COUNTS)
+def counts(documents: Iterable[Document]) -> pd.DataFrame:
+    """Return one row per day, flow, version, node and status, in the order of `documents`.
+
+    Parameters
+    ----------
+    documents : iterable of mapping
+        Counts as the service's API gives them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index 0, 1, 2, ...
+    """
+    return _stack([_frame(COUNTS, batch) for batch in _batches(documents)])
 
 
 @_tabulated(NODE_RUNS)
