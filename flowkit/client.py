@@ -7,7 +7,7 @@ Owns every HTTP request that the SDK makes. Imports httpx and the core; pandas i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
@@ -19,7 +19,8 @@ from flowkit.errors import Invalid, ServiceError
 from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.problems import Problem
-from flowkit.wire import from_wire, iso, parse_iso
+from flowkit.selection import query as _query
+from flowkit.wire import from_wire
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,6 +236,37 @@ class Client(BroadcastCalls):
 
         return history.node_runs(self._items("/api/executions", query, limit, progress))
 
+    def counts(
+        self,
+        flow: Flow | str | None = None,
+        since: date | str | None = None,
+        until: date | str | None = None,
+    ) -> pd.DataFrame:
+        """Return how much ended, day by day: the columns of `flowkit.history.counts`.
+
+        Counts outlive the executions that they are of. A day is counted once, when it is over.
+
+        Parameters
+        ----------
+        flow : Flow or str, optional
+            Only this flow's; a flow that has been pushed, or a flow's id.
+        since, until : date or ISO 8601 text, optional
+            Days (UTC), from `since` to before `until`; the last 90 without. At most 366.
+
+        Returns
+        -------
+        pandas.DataFrame
+            In the order of day, flow, version, node and status.
+        """
+        asked = _query(flow, None, None, None, None)
+        asked |= {name: str(day) for name, day in (("from", since), ("to", until)) if day}
+        answer = self._call("GET", "/api/metrics", params=asked)
+        if not isinstance(answer.get("items"), list):
+            raise self._foreign(200)
+        from flowkit import history
+
+        return history.counts(answer["items"])
+
     def execution(self, execution_id: str) -> Execution:
         """Return one execution with its context, branches and node runs."""
         return from_wire(Execution, self._call("GET", _path("executions", execution_id)))
@@ -434,38 +466,3 @@ def _problems(answer: httpx.Response, content: Any) -> list[Problem]:
 def _problem(item: dict[str, Any]) -> Problem:
     code, path, message = (str(item.get(key) or "") for key in ("code", "path", "message"))
     return Problem(code, path, message, "warning" if item.get("severity") == "warning" else "error")
-
-
-def _query(
-    flow: Flow | str | None,
-    status: str | None,
-    contact: str | None,
-    since: datetime | str | None,
-    until: datetime | str | None,
-) -> dict[str, str]:
-    """Return the filters of the executions list; those that are None are left out."""
-    flow_id = flow.id if isinstance(flow, Flow) else flow
-    if flow is not None and not flow_id:
-        _refuse("filter.flow", "flow", "this flow has no id; use the flow that push returned")
-    filters = {
-        "flowId": flow_id,
-        "status": status,
-        "contact": contact,
-        "from": _moment("since", since),
-        "to": _moment("until", until),
-    }
-    return {name: value for name, value in filters.items() if value is not None}
-
-
-def _moment(argument: str, value: datetime | str | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        return iso(parse_iso(value) if isinstance(value, str) else value)
-    except (ValueError, AttributeError):
-        _refuse(
-            "filter.time",
-            argument,
-            f"{value!r} is not a moment: write an aware datetime such as "
-            "datetime(2026, 11, 22, tzinfo=UTC), or '2026-11-22T00:00:00Z'",
-        )

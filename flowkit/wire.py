@@ -11,7 +11,7 @@ import dataclasses
 import json
 import types
 import typing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, TypeVar, cast, overload
 
@@ -100,9 +100,11 @@ def fields_of(record: type) -> tuple[tuple[str, str, Any], ...]:
 
 
 def to_wire(value: Any) -> Any:
-    """Return `value` as JSON data: records become objects, moments become ISO text."""
+    """Return `value` as JSON data: records become objects, moments and days ISO text."""
     if isinstance(value, datetime):
         return iso(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, (list, tuple)):
         return [to_wire(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -127,6 +129,8 @@ def _read(hint: Any, value: Any) -> Any:
         return origin(_read(item, element) for element in value)
     if hint is datetime:
         return parse_iso(value)
+    if hint is date:
+        return date.fromisoformat(value)
     if dataclasses.is_dataclass(hint):
         return from_wire(cast(type, hint), value)
     return value

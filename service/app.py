@@ -21,6 +21,7 @@ from service.api import (
     executions,
     flows,
     health,
+    metrics,
     nodetypes,
     openapi,
     retries,
@@ -41,8 +42,10 @@ BLUEPRINTS = (
     executions.blp,
     retries.blp,
     contacts.blp,
+    metrics.blp,
     nodetypes.blp,
     health.blp,
+    metrics.scrape,
 )
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``flowkit demo | up | api | worker | simulator | keys | validate``.
+"""The command line: ``flowkit demo | up | api | worker | simulator | keys | archive | validate``.
 
 Owns commands, options and exit statuses: 0 done, 1 not as it should be, 2 cannot run as it is
 set up. May import everything of the service; each command imports what it needs itself.
@@ -192,6 +192,18 @@ def _store(data_dir: Path | None) -> contextlib.closing[Store]:
     from service.store.open import open_store
 
     return contextlib.closing(open_store(_begin(data_dir).prepared()))
+
+
+@cli.command()
+@click.option("--before", help="An age (90d, 12h) or a date; FLOWKIT_RETENTION_DAYS by default.")
+@click.option("--to", "url", help="Directory or URL (s3://...); FLOWKIT_ARCHIVE_URL by default.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be archived.")
+@data_option
+def archive(before: str | None, url: str | None, dry_run: bool, data_dir: Path | None) -> None:
+    """Move executions that ended long ago into Parquet files, and delete them here."""
+    from service.archiving import run
+
+    run(_begin(data_dir).prepared(), before=before, url=url, dry_run=dry_run)
 
 
 @cli.command()

@@ -20,6 +20,10 @@ POINTS = (
     "before_effect",
     "after_effect",
     "after_batch",
+    "after_archive_write",
+    "after_archive_verify",
+    "after_archive_commit",
+    "after_archive_delete",
 )
 
 _point, _, _number = os.environ.get("FLOWKIT_FAIL_AT", "").partition(":")

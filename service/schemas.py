@@ -12,7 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Any, ClassVar
 
@@ -110,6 +110,8 @@ def _field(hint: Any, **options: Any) -> ma.fields.Field[Any]:
         return ma.fields.Integer(strict=True, **options)
     if hint is datetime:
         return Moment(**options)
+    if hint is date:
+        return ma.fields.Date(**options)
     plain = {str: ma.fields.String, bool: ma.fields.Boolean, float: ma.fields.Float}
     return plain.get(hint, ma.fields.Raw)(**options)
 

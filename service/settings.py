@@ -76,6 +76,15 @@ class Settings:
     execution_limit_bytes: int = _setting(
         2**20, help="largest execution: payload and history", ge=2**16, le=2**23
     )
+    retention_days: int = _setting(
+        90, help="how long an ended execution is kept; 0 for ever", ge=0, le=36_500
+    )
+    archive_url: str | None = _setting(
+        None, help="where executions are archived, instead of expiring", pattern=r"\S+"
+    )
+    idempotency_hours: int = _setting(
+        24, help="how long a trigger's idempotency key is kept", ge=1, le=8_760
+    )
     log_level: str = _setting(
         "INFO", help="least severe messages that are logged", pattern="DEBUG|INFO|WARNING|ERROR"
     )

@@ -95,8 +95,18 @@ _OF_RUN = (
 NODE_RUNS: tuple[Column, ...] = _OF_EXECUTION + _OF_RUN
 """Columns of `node_runs`."""
 
+COUNTS: tuple[Column, ...] = (
+    Column("day", TIME, "the day, by its beginning in UTC"),
+    Column("flow_id", TEXT, "flow"),
+    Column("flow_version", COUNT, "version of the flow"),
+    Column("node_id", TEXT, "node of which runs are counted; missing: executions are"),
+    Column("status", TEXT, "status of the executions or the node runs"),
+    Column("count", COUNT, "how many, of executions that ended on that day"),
+)
+"""Columns of `counts`."""
+
 _SPANS = {"ended_at": "created_at", "end_time": "start_time"}
-_CREATED = tuple(column for column in EXECUTIONS if column.name == "created_at")
+CREATED = tuple(column for column in EXECUTIONS if column.name == "created_at")
 
 
 def _tabulated(columns: Sequence[Column]) -> Callable[[F], F]:
@@ -126,7 +136,24 @@ def executions(documents: Iterable[Document]) -> pd.DataFrame:
         Index 0, 1, 2, ...
     """
     frame = _stack([_frame(EXECUTIONS, batch) for batch in _batches(documents)])
-    return _taken(frame, _by_creation(frame))
+    return taken(frame, by_creation(frame))
+
+
+@_tabulated(COUNTS)
+def counts(documents: Iterable[Document]) -> pd.DataFrame:
+    """Return one row per day, flow, version, node and status, in the order of `documents`.
+
+    Parameters
+    ----------
+    documents : iterable of mapping
+        Counts as the service's API gives them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index 0, 1, 2, ...
+    """
+    return _stack([_frame(COUNTS, batch) for batch in _batches(documents)])
 
 
 @_tabulated(NODE_RUNS)
@@ -149,23 +176,16 @@ def node_runs(documents: Iterable[Document]) -> pd.DataFrame:
     head_parts, run_parts, count_parts = [], [], []
     for batch in _batches(documents):
         nested = [document.get("executedNodes") or () for document in batch]
-        head_parts.append(_frame(_OF_EXECUTION + _CREATED, batch))
+        head_parts.append(_frame(_OF_EXECUTION + CREATED, batch))
         run_parts.append(_frame(_OF_RUN, list(chain.from_iterable(nested))))
         count_parts.append(np.fromiter(map(len, nested), dtype=np.int64, count=len(nested)))
     heads, runs = _stack(head_parts), _stack(run_parts)
     owner = np.repeat(np.arange(len(heads)), np.concatenate(count_parts))
     age = np.empty(len(heads), dtype=np.int64)
-    age[_by_creation(heads)] = np.arange(len(heads))
-    order = np.lexsort(
-        (
-            runs["sequence"].to_numpy(dtype=np.int64, na_value=0),
-            _branch_ranks(runs["branch_id"]),
-            _moments(runs["start_time"]),
-            age[owner],
-        )
-    )
+    age[by_creation(heads)] = np.arange(len(heads))
+    order = by_course(runs, age[owner])
     of_execution = heads[[column.name for column in _OF_EXECUTION]]
-    return pd.concat([_taken(of_execution, owner[order]), _taken(runs, order)], axis=1)
+    return pd.concat([taken(of_execution, owner[order]), taken(runs, order)], axis=1)
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -178,11 +198,16 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 def _frame(columns: Sequence[Column], documents: Sequence[Document]) -> pd.DataFrame:
     """Return the columns of `documents`, a row each, in their order."""
-    data = {
-        column.name: _series(column.dtype, _values(documents, column.source or camel(column.name)))
-        for column in columns
-        if column.dtype != DURATION
-    }
+
+    def read(column: Column) -> pd.Series[Any]:
+        return _series(column.dtype, _values(documents, column.source or camel(column.name)))
+
+    return assembled(columns, read)
+
+
+def assembled(columns: Sequence[Column], read: Callable[[Column], pd.Series[Any]]) -> pd.DataFrame:
+    """Return a frame of what `read` gives for each column; durations follow from the times."""
+    data = {column.name: read(column) for column in columns if column.dtype != DURATION}
     for end, start in _SPANS.items():
         if end in data:
             data["duration"] = data[end] - data[start]
@@ -210,11 +235,25 @@ def _stack(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _taken(frame: pd.DataFrame, order: npt.NDArray[np.int64]) -> pd.DataFrame:
+def taken(frame: pd.DataFrame, order: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Return the rows at these positions, numbered anew."""
     return frame.take(order).reset_index(drop=True)
 
 
-def _by_creation(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+def by_course(runs: pd.DataFrame, age: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the order of `node_runs`; `age` ranks the execution of each row by its creation."""
+    return np.lexsort(
+        (
+            runs["sequence"].to_numpy(dtype=np.int64, na_value=0),
+            _branch_ranks(runs["branch_id"]),
+            _moments(runs["start_time"]),
+            age,
+        )
+    )
+
+
+def by_creation(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the order of `executions`."""
     ids = frame["execution_id"].to_numpy(dtype=np.str_, na_value="")
     return np.lexsort((ids, _moments(frame["created_at"])))
 

@@ -217,14 +217,21 @@ class Executions(Protocol):
     def roll_up(self, day: date) -> None:
         """Count anew the executions that ended on a day (UTC), and their node runs.
 
-        Replaces what was counted for that day.
+        Replaces what was counted for that day. Durable.
         """
         ...
 
     def list_counts(
         self, *, flow_id: str | None = None, since: date, until: date
     ) -> list[DayCount]:
-        """Return the counts of days from `since` to before `until`, in their order."""
+        """Return the counts of days from `since` to before `until`.
+
+        In the order of day, flow, version, node (the execution's own count first) and status.
+        """
+        ...
+
+    def count_open(self) -> dict[str, int]:
+        """Return how many executions are ``running`` and how many ``delayed``, by status."""
         ...
 
 

@@ -23,6 +23,7 @@ from service.store.open import open_store
 from service.worker.broadcasting import Broadcasting
 from service.worker.holding import Holding
 from service.worker.queue import Doorbell
+from service.worker.retention import Retention
 from service.worker.runner import Perform, Runner
 from service.worker.sweep import Chore, Sweep
 
@@ -103,6 +104,7 @@ def work(settings: Settings) -> None:
         chores: list[Chore] = [
             Holding(store, ring=doorbell.ring),
             Broadcasting(store, doorbell.ring),
+            Retention(store, settings),
         ]
         sweep = Sweep(
             store,

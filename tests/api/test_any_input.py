@@ -180,7 +180,9 @@ def test_any_address(populated: Service, method: str, path: str, segment: str) -
 
 @SHARED
 @given(
-    path=st.sampled_from(["/api/flows", "/api/executions", "/api/node-types", "/api/flows/one"]),
+    path=st.sampled_from(
+        ["/api/flows", "/api/executions", "/api/metrics", "/api/node-types", "/api/flows/one"]
+    ),
     query=queries,
 )
 def test_any_query(populated: Service, path: str, query: dict[str, str]) -> None:

@@ -37,7 +37,7 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
     )
     loaded = set(json.loads(process.stderr))
     assert not loaded & set(HEAVY)
-    for command in ("demo", "up", "api", "worker", "simulator", "validate"):
+    for command in ("demo", "up", "api", "worker", "simulator", "archive", "validate"):
         assert f"\n  {command} " in process.stdout
 
 

@@ -8,6 +8,7 @@ from flowkit.testing.contract.elections import ElectionsContract
 from flowkit.testing.contract.executions import ExecutionsContract
 from flowkit.testing.contract.flows import FlowsContract
 from flowkit.testing.contract.parking import ParkingContract
+from flowkit.testing.contract.retention import RetentionContract
 from flowkit.testing.contract.triggers import TriggersContract
 from flowkit.testing.contract.work import WorkContract
 
@@ -15,6 +16,7 @@ from flowkit.testing.contract.work import WorkContract
 class StoreContract(
     FlowsContract,
     ExecutionsContract,
+    RetentionContract,
     WorkContract,
     ParkingContract,
     ContactsContract,
