@@ -91,6 +91,12 @@ class StoreTooNew(SettingsError):
     code = "store_too_new"
 
 
+class StoreUnavailable(FlowkitError):
+    """The store's server does not answer: the message says which; the same may work later."""
+
+    code = "store.unavailable"
+
+
 class ServiceError(FlowkitError):
     """The service refused a request or could not be reached.
 

@@ -20,6 +20,7 @@ from flowkit.nodetype import Outcome
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
+from service.worker.heartbeat import Heartbeat
 from service.worker.queue import Doorbell
 from service.worker.runner import Perform, Runner
 from service.worker.sweep import Chore, Sweep
@@ -67,6 +68,8 @@ def check(settings: Settings) -> None:
     ------
     SettingsError
         When queue, store or channel refuse them.
+    StoreUnavailable
+        When the store's server does not answer.
     """
     Doorbell(settings).close()
     with contextlib.closing(open_store(settings)), channels(settings):
@@ -78,6 +81,7 @@ def work(settings: Settings) -> None:
     stop = threading.Event()
     store = open_store(settings)
     doorbell = Doorbell(settings)
+    heartbeat = Heartbeat(settings.data_dir)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = SystemClock()
     with contextlib.closing(store), channels(settings) as perform:
@@ -92,6 +96,7 @@ def work(settings: Settings) -> None:
             batch=settings.claim_batch,
             concurrency=settings.effect_concurrency,
             ring=doorbell.ring,
+            beat=heartbeat.beat,
         )
 
         chores: list[Chore] = []
@@ -119,4 +124,5 @@ def work(settings: Settings) -> None:
         sweeper.join()
         listener.join(timeout=5)
         doorbell.close()
+        heartbeat.end()
         log.info("worker %d ends after %d commits", os.getpid(), store.transactions)

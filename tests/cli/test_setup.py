@@ -117,7 +117,9 @@ def test_a_setting_that_is_wrong(tmp_path: Path) -> None:
         ("API_KEY", "short", "malformed"),
         ("API_KEY", "a key with spaces", "malformed"),
         ("REDIS_URL", "localhost:6379", "malformed"),
-        ("MONGODB_URL", "mongodb://localhost", "SQLite store only"),
+        ("MONGODB_URL", "localhost:27017", "malformed"),
+        ("MONGODB_URL", "http://localhost", "malformed"),
+        ("STORE_WAIT_SECONDS", "-1", "from 0"),
         ("LOG_LEVEL", "LOUD", "DEBUG"),
         ("WHATSAPP_BASE_URL", "graph.facebook.com", "malformed"),
         ("WHATSAPP_TOKEN", "read with its newline\n", "malformed"),
@@ -137,7 +139,7 @@ def test_a_setting_out_of_bounds_is_refused_by_name(name: str, value: str, said:
 
 
 def test_no_error_shows_a_secret() -> None:
-    for name in ("API_KEY", "REDIS_URL", "WHATSAPP_TOKEN", "WHATSAPP_APP_SECRET"):
+    for name in ("API_KEY", "REDIS_URL", "MONGODB_URL", "WHATSAPP_TOKEN", "WHATSAPP_APP_SECRET"):
         with pytest.raises(SettingsError) as caught:
             Settings.from_environment({f"FLOWKIT_{name}": "the secret\n"})
         assert "the secret" not in str(caught.value)
