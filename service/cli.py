@@ -139,13 +139,13 @@ def worker(
     processes: int, threads: int | None, checks: bool, data_dir: Path | None, child: bool
 ) -> None:
     """Run a worker alone, in one or several processes."""
-    from service.worker.process import check, work
-
     settings = _begin(data_dir, child=child)
-    if threads is not None:
-        settings = replace(settings, effect_concurrency=threads)
     if checks:
         sys.exit(_alive(settings))
+    from service.worker.process import check, work
+
+    if threads is not None:
+        settings = replace(settings, effect_concurrency=threads)
     settings = settings.prepared()
     if processes == 1:
         work(settings)
