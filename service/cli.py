@@ -158,7 +158,7 @@ def _alive(settings: Settings) -> int:
     """Say whether the workers of this machine go on; return the exit status."""
     from service.worker.heartbeat import ages
 
-    patience = max(30.0, 3 * settings.sweep_seconds)
+    patience = max(60.0, 3 * settings.sweep_seconds)  # a store may take half of it to fail
     found = ages(settings.data_dir, now=time.time())
     stuck = [pid for pid, age in found.items() if age > patience]
     if stuck:

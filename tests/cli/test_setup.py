@@ -164,6 +164,11 @@ def test_settings_pass_through_the_environment_unchanged(tmp_path: Path) -> None
     assert Settings.from_environment(settings.to_environment()) == settings
 
 
+def test_an_option_with_the_value_of_a_default_is_passed_on_against_a_variable() -> None:
+    variables = {"FLOWKIT_EFFECT_CONCURRENCY": "4"} | Settings().to_environment()
+    assert Settings.from_environment(variables) == Settings()
+
+
 # ------------------------------------------------------------------------ the key
 
 

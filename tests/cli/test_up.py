@@ -112,6 +112,20 @@ def test_a_process_that_cannot_run_as_it_is_set_up_ends_all(
     assert watched.status == 2
 
 
+@pytest.mark.parametrize("status", [2, 3])
+def test_it_ends_as_a_process_that_could_not_start(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(program))
+    watched = supervisor.Supervisor([["worker"]], {})
+    watched.watch()
+    watched.stop()
+    assert watched.status == status
+
+
 def test_a_worker_alone(here: Installation) -> None:
     worker = here.start("worker")
     until(lambda: "is ready" in here.said(worker))
@@ -165,8 +179,9 @@ def test_workers_in_several_processes(here: Installation) -> None:
     workers = here.start("worker", "--processes", "2", "--threads", "3")
     until(lambda: here.said(workers).count("is ready") == 2)
     processes = descendants(workers.pid)
-    assert len(pids(processes, "worker")) == 2
-    os.kill(pids(processes, "worker")[0], signal.SIGKILL)
+    first, _ = pids(processes, "worker")
+    assert "FLOWKIT_EFFECT_CONCURRENCY=3" in Path(f"/proc/{first}/environ").read_text()
+    os.kill(first, signal.SIGKILL)
     until(lambda: here.said(workers).count("is ready") == 3, what="it is started again")
     processes = descendants(workers.pid)
     until(lambda: "2 worker processes are alive" in checked(here)[1])
@@ -186,4 +201,4 @@ def test_a_worker_that_is_stuck_is_told(here: Installation) -> None:
     sign.parent.mkdir()
     sign.touch()
     os.utime(sign, (0, 0))
-    assert checked(here) == (1, f"no sign of life for 30 s from worker {os.getpid()}\n")
+    assert checked(here) == (1, f"no sign of life for 60 s from worker {os.getpid()}\n")
