@@ -93,9 +93,9 @@ class StoreTooNew(SettingsError):
 
 
 class StoreUnavailable(FlowkitError):
-    """The store does not answer."""
+    """The store's server does not answer: the message says which; the same may work later."""
 
-    code = "store_unavailable"
+    code = "store.unavailable"
 
 
 class ServiceError(FlowkitError):

@@ -55,6 +55,7 @@ def create_app(
     *,
     clock: Clock = SystemClock(),  # noqa: B008 - stateless
     ring: Callable[[], None] = lambda: None,
+    queue: Callable[[], None] = lambda: None,
 ) -> Flask:
     """Return the WSGI application of the API.
 
@@ -68,12 +69,14 @@ def create_app(
         The time that is recorded.
     ring : callable
         Wakes a worker. The API itself never executes anything.
+    queue : callable
+        Raises when the way to the workers is broken.
     """
     app = Flask("service", static_folder=None)
     app.config.update(openapi.CONFIG, MAX_CONTENT_LENGTH=settings.body_limit_bytes)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False
-    app.extensions["flowkit"] = Installation(settings, store, clock, ring)
+    app.extensions["flowkit"] = Installation(settings, store, clock, ring, queue)
     auth.guard(app, settings.api_key)
     app.before_request(_limit_body)
     api = FlowkitApi(app, spec_kwargs=openapi.spec_options())

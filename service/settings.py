@@ -12,7 +12,7 @@ import re
 import secrets
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,16 @@ class Settings:
         None, help="key that clients present; made and kept when absent", secret=True,
         pattern=KEY,
     )  # fmt: skip
-    mongodb_url: str | None = _setting(None, help="MongoDB store in place of SQLite", secret=True)
+    mongodb_url: str | None = _setting(
+        None, help="MongoDB store in place of SQLite", secret=True,
+        pattern=r"mongodb(\+srv)?://\S+",
+    )  # fmt: skip
     redis_url: str | None = _setting(
         None, help="Redis queue in place of SQLite", secret=True, pattern=r"rediss?://\S+|unix://\S+"
     )  # fmt: skip
+    store_wait_seconds: float = _setting(
+        60.0, help="how long a start waits for the store's server", ge=0, le=3600
+    )
     lease_seconds: float = _setting(
         30.0, help="how long a claim holds; an effect gets two thirds", ge=0.5, le=3600
     )
@@ -66,7 +72,6 @@ class Settings:
     effect_concurrency: int = _setting(16, help="effects at once in a worker", ge=1, le=256)
     claim_batch: int = _setting(100, help="branches claimed at once", ge=1, le=1_000)
     trigger_sync_limit: int = _setting(10, help="flows for which ?wait=true waits", ge=0, le=1_000)
-    idempotency_hours: int = _setting(24, help="how long keys of triggers are kept", ge=1, le=720)
     broadcast_limit: int = _setting(
         1_000_000, help="most recipients of a broadcast", ge=1, le=100_000_000
     )
@@ -120,10 +125,11 @@ class Settings:
             raise SettingsError(
                 f"{PREFIX}PAYLOAD_LIMIT_BYTES is more than {PREFIX}BODY_LIMIT_BYTES"
             )
-        if self.mongodb_url is not None:
-            raise SettingsError(
-                f"{PREFIX}MONGODB_URL is set, but this version has the SQLite store only: unset it"
-            )
+
+    @property
+    def expires_after_days(self) -> int | None:
+        """How long after their end executions expire; None when they stay, or are archived."""
+        return None if self.archive_url else self.retention_days or None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -163,7 +169,6 @@ class Settings:
             PREFIX + f.name.upper(): str(getattr(self, f.name))
             for f in fields(self)
             if getattr(self, f.name) is not None
-            and (f.default is MISSING or getattr(self, f.name) != f.default)
         }
 
     def prepared(self) -> Settings:
@@ -189,9 +194,7 @@ class Settings:
         return replace(self, data_dir=data_dir, api_key=key)
 
 
-NOT_SETTINGS = frozenset(
-    {"FLOWKIT_FAIL_AT", "FLOWKIT_TEST_MONGODB_URL", "FLOWKIT_TEST_FERRETDB_URL"}
-)
+NOT_SETTINGS = frozenset({"FLOWKIT_FAIL_AT", "FLOWKIT_TEST_MONGODB_URL"})
 """Variables of the tests: the first is read by `service.faults`."""
 
 

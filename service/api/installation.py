@@ -31,6 +31,8 @@ class Installation:
     store: Store
     clock: Clock
     bell: Callable[[], None]
+    queue: Callable[[], None]
+    """Raises when the queue does not answer."""
     version: Callable[[str, int], Flow] = field(init=False)
     """Returns a published version; cached, since a version never changes."""
 

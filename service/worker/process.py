@@ -21,6 +21,7 @@ from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
 from service.worker.broadcasting import Broadcasting
+from service.worker.heartbeat import Heartbeat
 from service.worker.holding import Holding
 from service.worker.queue import Doorbell
 from service.worker.retention import Retention
@@ -70,6 +71,8 @@ def check(settings: Settings) -> None:
     ------
     SettingsError
         When queue, store or channel refuse them.
+    StoreUnavailable
+        When the store's server does not answer.
     """
     Doorbell(settings).close()
     with contextlib.closing(open_store(settings)), channels(settings):
@@ -81,6 +84,7 @@ def work(settings: Settings) -> None:
     stop = threading.Event()
     store = open_store(settings)
     doorbell = Doorbell(settings)
+    heartbeat = Heartbeat(settings.data_dir)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = SystemClock()
     with contextlib.closing(store), channels(settings) as perform:
@@ -99,6 +103,7 @@ def work(settings: Settings) -> None:
             batch=settings.claim_batch,
             concurrency=settings.effect_concurrency,
             ring=doorbell.ring,
+            beat=heartbeat.beat,
         )
 
         chores: list[Chore] = [
@@ -130,4 +135,5 @@ def work(settings: Settings) -> None:
         sweeper.join()
         listener.join(timeout=5)
         doorbell.close()
+        heartbeat.end()
         log.info("worker %d ends after %d commits", os.getpid(), store.transactions)

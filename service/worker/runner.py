@@ -102,6 +102,8 @@ class Runner:
         Branches claimed at once; effects performed at once.
     ring : callable
         Wakes another worker.
+    beat : callable
+        Called at every pass of the loop, at least every `sweep_seconds` unless it is stuck.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Runner:
         batch: int = 100,
         concurrency: int = 16,
         ring: Callable[[], None] = lambda: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._perform = perform
@@ -128,6 +131,7 @@ class Runner:
         self._batch = batch
         self._concurrency = concurrency
         self._ring = ring
+        self._beat = beat
         self._inbox: queue.SimpleQueue[tuple[BranchRef, Ended] | None] = queue.SimpleQueue()
         self._held: dict[str, Held] = {}
         self._late: list[Late] = []
@@ -163,6 +167,7 @@ class Runner:
         """Work until stopped. Errors of the store are logged and outlived."""
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="effect") as pool:
             while not self._done():
+                self._beat()
                 try:
                     self._collect(self._patience())
                     self.step(pool)

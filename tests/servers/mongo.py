@@ -1,6 +1,9 @@
 """MongoDB's wire protocol from the JVM: there is no MongoDB itself where these tests run.
 
-``python -m tests.servers.mongo PORT [FILE]`` serves it by hand, in memory or from a file.
+``python -m tests.servers.mongo PORT [FILE]`` serves it by hand, in memory or from a file;
+``--build`` only builds it. Tried as a second opinion and left out: FerretDB 1.24 on SQLite, whose
+updates are not atomic (of eight clients that race for a document several win), whose negated
+conditions on arrays of documents are wrong, and which refuses TTL and partial indexes.
 """
 
 from __future__ import annotations
@@ -90,6 +93,7 @@ def answers(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    port, *file = sys.argv[1:]
-    words = command(jar(), int(port), Path(file[0]) if file else None)
-    os.execvp(words[0], words)
+    program = jar()
+    if sys.argv[1] != "--build":
+        words = command(program, int(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2:] else None)
+        os.execvp(words[0], words)

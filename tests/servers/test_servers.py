@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pymongo
+import pytest
 
 from tests.servers.mongo import MongoServer
 from tests.servers.redis import RedisServer
+from tests.servers.runtime import need
 
 
 def test_a_mongodb_server_that_is_killed_keeps_what_it_acknowledged(tmp_path: Path) -> None:
@@ -44,3 +46,11 @@ def test_a_redis_that_is_killed_keeps_what_it_should(tmp_path: Path) -> None:
             assert (server.client.get("a") is not None) == keeps
         finally:
             server.kill()
+
+
+def test_what_is_missing_is_skipped_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    need(programs=("sh",), packages=("flowkit",))
+    for ci, outcome in (("", pytest.skip.Exception), ("true", pytest.fail.Exception)):
+        monkeypatch.setenv("CI", ci)
+        with pytest.raises(outcome, match="missing: the program no-such, the Python package none_"):
+            need(programs=("sh", "no-such"), packages=("none_",))
