@@ -84,6 +84,9 @@ def test_the_services_are_those_of_production() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_the_program_takes_its_command_and_settings(name: str) -> None:
     parse(SERVICES[name]["command"])
+    _, program, *words = SERVICES[name]["healthcheck"]["test"]
+    if program == "flowkit":
+        parse(words)
     settings = Settings.from_environment(environment(name))
     assert settings.api_key == KEY
     assert urlsplit(settings.mongodb_url).hostname == "mongodb"
