@@ -88,12 +88,12 @@ class MongoDatabase:
         except ConnectionFailure as error:
             self.close()
             raise StoreUnavailable(
-                f"no MongoDB answers at FLOWKIT_MONGODB_URL: {_short(error)}"
+                f"no MongoDB answers at FLOWKIT_MONGODB_URL: {short(error)}"
             ) from error
         except OperationFailure as error:
             self.close()
             raise SettingsError(
-                f"MongoDB refuses what FLOWKIT_MONGODB_URL asks for: {_short(error)}"
+                f"MongoDB refuses what FLOWKIT_MONGODB_URL asks for: {short(error)}"
             ) from error
         except BaseException:
             self.close()
@@ -134,7 +134,8 @@ class MongoDatabase:
         for document in DOCUMENTS:
             for spec in _indexes(document):
                 self._index(document, spec)
-        self._expiry(ExecutionDocument, retention_days and retention_days * 86_400)
+        # Two days at the least: a day is counted when it is over, also what ended first in it.
+        self._expiry(ExecutionDocument, retention_days and max(retention_days, 2) * 86_400)
         self._expiry(TriggerKeyDocument, key_hours * 3_600)
         self._shard()
 
@@ -203,6 +204,6 @@ def _indexes(document: type[Document], *, expiry: bool = False) -> list[dict[str
     return [spec for spec in found if (spec.get("name") == TTL) == expiry]
 
 
-def _short(error: PyMongoError) -> str:
+def short(error: PyMongoError) -> str:
     """Return the first clause of a driver's message, which goes on for pages."""
     return str(error).split(", Timeout:")[0].splitlines()[0][:300]
