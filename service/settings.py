@@ -111,6 +111,9 @@ class Settings:
             raise SettingsError(
                 f"{PREFIX}PAYLOAD_LIMIT_BYTES is more than {PREFIX}BODY_LIMIT_BYTES"
             )
+        if 0 < self.retention_days * 24 < self.idempotency_hours:
+            # A redelivery whose execution is gone would start it again.
+            raise SettingsError(f"{PREFIX}RETENTION_DAYS is shorter than {PREFIX}IDEMPOTENCY_HOURS")
         if self.mongodb_url is not None:
             raise SettingsError(
                 f"{PREFIX}MONGODB_URL is set, but this version has the SQLite store only: unset it"

@@ -86,10 +86,11 @@ def test_anything_else_is_refused(text: str) -> None:
         cutoff(text, EPOCH)
 
 
-def test_days_that_are_not_over_stay() -> None:
-    now = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
-    assert reach(now, now) == datetime(2026, 11, 25, tzinfo=UTC)
-    assert reach(now - DAY, now) == now - DAY
+def test_days_that_are_not_over_stay_and_what_a_redelivery_must_find() -> None:
+    now, hour = datetime(2026, 11, 25, 9, 30, tzinfo=UTC), timedelta(hours=1)
+    assert reach(now, now, keys=hour) == datetime(2026, 11, 25, tzinfo=UTC)
+    assert reach(now, now, keys=24 * hour) == now - DAY
+    assert reach(now - 2 * DAY, now, keys=24 * hour) == now - 2 * DAY
 
 
 # --------------------------------------------------------------------- how it goes
