@@ -150,7 +150,7 @@ def simulator(host: str, port: int, token: str, child: bool) -> None:
 @data_option
 def archive(before: str | None, url: str | None, dry_run: bool, data_dir: Path | None) -> None:
     """Move executions that ended long ago into Parquet files, and delete them here."""
-    from service.archiving import run
+    from service.archive_command import run
 
     run(_begin(data_dir).prepared(), before=before, url=url, dry_run=dry_run)
 
