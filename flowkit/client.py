@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
+from flowkit.broadcast_calls import BroadcastCalls
 from flowkit.errors import Invalid, ServiceError
 from flowkit.execution import Execution
 from flowkit.flow import Flow
@@ -30,7 +31,7 @@ PAGE_SIZE = 500
 Progress = Callable[[int], None]
 
 
-class Client:
+class Client(BroadcastCalls):
     """A connection to a flowkit service; also a context manager that closes it.
 
     Whatever goes wrong between here and there is a `ServiceError`: ``status`` is the HTTP status
@@ -141,7 +142,14 @@ class Client:
         """Return one flow as it is stored now."""
         return _flow(self._call("GET", _path("flows", flow_id)))
 
-    def trigger(self, trigger_type: str, payload: Any, wait: bool = False) -> dict[str, Any]:
+    def trigger(
+        self,
+        trigger_type: str,
+        payload: Any,
+        wait: bool = False,
+        *,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
         """Start every active flow of a trigger type, as a webhook does.
 
         Parameters
@@ -152,6 +160,9 @@ class Client:
             What the flows see as ``trigger``.
         wait : bool
             Answer when every execution has left ``running``, at the latest after 10 s.
+        idempotency_key : str, optional
+            Names the event, in 1 to 255 visible ASCII characters: sent again with the same
+            payload, it starts nothing anew and is answered as the first time.
 
         Returns
         -------
@@ -160,7 +171,9 @@ class Client:
             the executions are stored. No flow of that type is an empty list, not an error.
         """
         path = _path("flows", "trigger", trigger_type)
-        return self._call("POST", path, params={"wait": "true"} if wait else None, json=payload)
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        params = {"wait": "true"} if wait else None
+        return self._call("POST", path, params=params, json=payload, headers=headers)
 
     def executions(
         self,
@@ -258,25 +271,94 @@ class Client:
         """Return one execution with its context, branches and node runs."""
         return from_wire(Execution, self._call("GET", _path("executions", execution_id)))
 
-    def retry(self, execution_id: str, node_ids: Sequence[str] | None = None) -> Execution:
+    def retry(
+        self,
+        execution_id: str,
+        node_ids: Sequence[str] | None = None,
+        *,
+        latest: bool = False,
+        from_start: bool = False,
+    ) -> Execution:
         """Run failed nodes of an execution again and return the execution.
 
         Parameters
         ----------
         execution_id : str
-            Of an execution with failed runs, also while sibling branches run.
+            Of an execution with failed runs, also while sibling branches run or while a run
+            waits for its next attempt.
         node_ids : sequence of str, optional
             Which; all that have failed without.
+        latest : bool
+            Go on in the newest published version of the flow.
+        from_start : bool
+            Start a new execution with the same payload instead, whatever became of this one, and
+            return that.
 
         Raises
         ------
         ServiceError
-            409 when nothing has failed or it was cancelled, 422 when one of `node_ids` has not
-            failed; nothing is changed then.
+            409 when nothing has failed, it was cancelled, or it is at work and to go on in
+            another version; 422 when one of `node_ids` has not failed or the newest version
+            lacks a node. Nothing is changed then.
         """
-        body = {} if node_ids is None else {"nodeIds": list(node_ids)}
+        body: dict[str, Any] = {} if node_ids is None else {"nodeIds": list(node_ids)}
+        if from_start:
+            body["fromStart"] = True
         path = _path("executions", execution_id, "retry")
-        return from_wire(Execution, self._call("POST", path, json=body))
+        params = {"version": "latest"} if latest else None
+        return from_wire(Execution, self._call("POST", path, params=params, json=body))
+
+    def retry_all(
+        self,
+        flow: Flow | str | None = None,
+        status: str | None = None,
+        contact: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        *,
+        error_code: str | None = None,
+        node_ids: Sequence[str] | None = None,
+        latest: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Run the failed nodes of all executions again that the parameters choose.
+
+        Parameters
+        ----------
+        flow, contact, since, until : optional
+            As those of `executions`.
+        status : str, optional
+            failed without; or running or delayed, for branches that failed beside others.
+        error_code : str, optional
+            Only nodes whose error has this code.
+        node_ids : sequence of str, optional
+            Only these nodes.
+        latest : bool
+            Go on in the newest published version of the flow.
+        progress : callable, optional
+            Called after each page with the number of executions retried so far.
+
+        Returns
+        -------
+        dict
+            ``{retried: [id], refused: [{executionId, problem}]}``.
+        """
+        body: dict[str, Any] = {**_query(flow, status, contact, since, until), "limit": PAGE_SIZE}
+        more = {"errorCode": error_code, "nodeIds": None if node_ids is None else list(node_ids)}
+        body |= {name: value for name, value in more.items() if value is not None}
+        body |= {"version": "latest"} if latest else {}
+        answer: dict[str, Any] = {"retried": [], "refused": []}
+        while True:
+            page = self._call("POST", _path("executions", "retry"), json=body)
+            if not page.keys() >= {*answer, "nextCursor"}:
+                raise self._foreign(200)
+            for name, found in answer.items():
+                found += page[name]
+            if progress is not None:
+                progress(len(answer["retried"]))
+            if page["nextCursor"] is None:
+                return answer
+            body["cursor"] = page["nextCursor"]
 
     def cancel(self, execution_id: str) -> Execution:
         """Cancel an execution and return it; one that has ended is a `ServiceError` 409."""

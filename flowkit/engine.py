@@ -4,8 +4,8 @@ Owns every transition of an execution: `start`, `advance`, `retry`, `cancel`, `e
 takes what is known and the time, and returns patches and effects; none reads a clock, draws a
 random number, touches the outside or changes what it was given. Drivers (the service's worker,
 the simulator) commit the patches, perform the effects and report back as events.
-May import `turn`, `scope`, `outcome`, `flow`, `expression`, `jsonlogic`, `execution`,
-`problems`, `errors`, `wire`.
+May import `turn`, `walk`, `byhand`, `scope`, `outcome`, `size`, `flow`, `expression`,
+`jsonlogic`, `execution`, `problems`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from flowkit.errors import Conflict, Invalid, NodeFailed
+from flowkit.byhand import cancel as cancel
+from flowkit.byhand import failed_branches as failed_branches
+from flowkit.byhand import retry as retry
+from flowkit.errors import Invalid, NodeFailed
 from flowkit.execution import (
-    OPEN,
     OUTCOME_UNKNOWN,
     UNRESOLVED,
     Branch,
-    BranchStatus,
     Claim,
     Execution,
-    Move,
     NodeRun,
     Patch,
     Settle,
@@ -36,17 +36,26 @@ from flowkit.nodetype import Outcome
 from flowkit.outcome import kept_of
 from flowkit.problems import Problem
 from flowkit.scope import flow_facts
+from flowkit.size import RESERVED_BYTES, size_of_execution, size_of_run
 from flowkit.turn import Ended as Ended
 from flowkit.turn import Event as Event
 from flowkit.turn import Limits as Limits
 from flowkit.turn import Performance as Performance
 from flowkit.turn import Resume as Resume
 from flowkit.turn import Turn as Turn
-from flowkit.turn import Walk, resume_data
+from flowkit.walk import Walk
 from flowkit.wire import iso
 
 
-def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Execution | None:
+def start(
+    flow: Flow,
+    payload: Any,
+    *,
+    execution_id: str,
+    now: datetime,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    contact: dict[str, Any] | None = None,
+) -> Execution | None:
     """Return the execution that a trigger starts, or None where the flow's filter says no.
 
     Parameters
@@ -56,19 +65,24 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
     payload : JSON value
         The body of the trigger, as the sender sent it.
     execution_id : str
-        Unused so far.
+        Unused so far, or derived from what is started so that it is started once.
     now : datetime
         The moment of acceptance.
+    limits : Limits, optional
+        Bounds set by the driver.
+    contact : dict, optional
+        In place of what TRIGGER's mapping finds in the payload.
 
     Raises
     ------
     Invalid
-        When the flow expects a contact and the payload has none, or its filter or contact
-        mapping cannot be applied to this payload.
+        When the flow expects a contact and the payload has none, its filter or contact mapping
+        cannot be applied to this payload, or payload and contact leave the execution no room.
     """
     trigger: Any = flow.behaviour(flow.start)
     try:
-        contact = search(trigger.contact, payload)
+        if contact is None:
+            contact = search(trigger.contact, payload)
         if trigger.filter is not None:
             facts = {
                 "trigger": payload,
@@ -94,7 +108,7 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
                 ]
             )
         contact = contact if isinstance(contact, dict) else None
-    return Execution(
+    execution = Execution(
         id=execution_id,
         flow_id=flow.id or "",
         flow_version=flow.version,
@@ -108,6 +122,14 @@ def start(flow: Flow, payload: Any, *, execution_id: str, now: datetime) -> Exec
         created_at=now,
         updated_at=now,
     )
+    execution.bytes = size_of_execution(execution)
+    if execution.bytes + RESERVED_BYTES > limits.execution_bytes:
+        message = (
+            f"payload and contact take {execution.bytes} of the {limits.execution_bytes} bytes "
+            "that an execution may have"
+        )
+        raise Invalid([_refusal(flow, "trigger.execution_too_large", message)])
+    return execution
 
 
 def contact_identity(contact: Any) -> str | None:
@@ -174,88 +196,6 @@ def without(claim: Claim, branch_ids: Iterable[str]) -> Claim:
     return replace(claim, branches={k: b for k, b in claim.branches.items() if k not in gone})
 
 
-def retry(execution: Execution, node_ids: Sequence[str] | None, *, now: datetime) -> Patch:
-    """Return the patch that makes failed branches ready again at the node where they failed.
-
-    Parameters
-    ----------
-    execution : Execution
-        Whole, with its branches; the patch is guarded by its revision.
-    node_ids : sequence of str, optional
-        Failed nodes to retry; None means all of them.
-    now : datetime
-        The time of the request.
-
-    Raises
-    ------
-    Conflict
-        When the execution is completed or cancelled, or nothing in it has failed.
-    Invalid
-        When one of `node_ids` has not failed; nothing is retried then.
-    """
-    if execution.status in ("completed", "cancelled"):
-        raise Conflict(f"execution {execution.id} is {execution.status}: nothing to retry")
-    failed = {b.current_node_id: b for b in execution.branches if b.status == "failed"}
-    wrong = [node for node in node_ids or () if node not in failed]
-    if wrong:
-        raise Invalid(
-            [
-                Problem(
-                    "retry.not_failed",
-                    f"/nodeIds/{i}",
-                    f"node {node} of execution {execution.id} has not failed; "
-                    f"failed: {', '.join(failed) or 'none'}",
-                )
-                for i, node in enumerate(node_ids or ())
-                if node in wrong
-            ]
-        )
-    if not failed:
-        raise Conflict(f"execution {execution.id} has no failed node to retry")
-    patch = Patch(execution.id, revision=execution.revision, durable=True)
-    for branch in execution.branches:
-        if branch.status == "failed" and (not node_ids or branch.current_node_id in node_ids):
-            _put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
-    return patch
-
-
-def cancel(execution: Execution, *, now: datetime) -> Patch:
-    """Return the patch that ends a running or delayed execution at once.
-
-    Waiting branches end; a branch inside an effect goes no further, and its run is ``unknown``
-    until the outcome is offered as `evidence`.
-
-    Raises
-    ------
-    Conflict
-        When the execution has ended already.
-    """
-    if execution.status not in ("running", "delayed"):
-        raise Conflict(f"execution {execution.id} is {execution.status} already")
-    patch = Patch(execution.id, revision=execution.revision, cancel=True, durable=True)
-    for branch in execution.branches:
-        if branch.status in OPEN:
-            _put(patch, branch, "cancelled")
-    for run in execution.executed_nodes:
-        if run.status == "waiting":
-            ended = replace(run, status="cancelled", end_time=now)
-            patch.settle.append(Settle(ended, run.status, run.retry_count))
-        elif run.status == "running":
-            patch.settle.append(Settle(replace(run, status="unknown"), run.status, run.retry_count))
-    return patch
-
-
-def _put(
-    patch: Patch, branch: Branch, status: BranchStatus, resume: dict[str, Any] | None = None
-) -> None:
-    """Move a branch over its owner's head: the epoch rises, so that the owner is fenced."""
-    moved = replace(
-        branch, status=status, epoch=branch.epoch + 1, resume_at=None, resume_data=resume
-    )
-    patch.move.append(Move(moved, branch.epoch))
-    patch.count(status, branch.status)
-
-
 def evidence(
     execution_id: str,
     run: NodeRun,
@@ -278,4 +218,9 @@ def evidence(
         return None
     told = kept_of(outcome, limits.result_bytes)
     known = replace(run, status=told.status, result=told.result, error=told.error, end_time=at)
-    return Patch(execution_id, settle=[Settle(known, run.status, run.retry_count)], durable=True)
+    return Patch(
+        execution_id,
+        settle=[Settle(known, run.status, run.retry_count)],
+        bytes=size_of_run(known) - size_of_run(run),
+        durable=True,
+    )

@@ -9,6 +9,7 @@
     ├── NodeFailed         a node cannot do its work; raised by `NodeType.run`
     ├── SettingsError      the installation is set up wrongly; the program ends with status 2
     │   └── StoreTooNew    the store was written by a newer version of this program
+    ├── StoreUnavailable   the store does not answer; the program ends with status 3
     └── ServiceError       the service answered with an error; raised by `Client`
 
 Children are told apart by what the caller can do. Each has a stable string `code`.
@@ -89,6 +90,12 @@ class StoreTooNew(SettingsError):
     """The store was written by a newer version of this program."""
 
     code = "store_too_new"
+
+
+class StoreUnavailable(FlowkitError):
+    """The store's server does not answer: the message says which; the same may work later."""
+
+    code = "store.unavailable"
 
 
 class ServiceError(FlowkitError):

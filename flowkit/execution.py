@@ -8,12 +8,13 @@ May import `wire`. Knows no flow, no clock and no store.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
-from flowkit.wire import INTERNAL
+from flowkit.wire import INTERNAL, canonical
 
 ExecutionStatus = Literal["running", "delayed", "completed", "failed", "cancelled"]
 BranchStatus = Literal[
@@ -45,7 +46,9 @@ class NodeRun:
     """One node's run in one execution: its arrival, outcome and attempts.
 
     ``start_time`` and ``end_time`` are those of the last attempt; at END they are the first and
-    the last arrival. ``source_handle`` is the handle by which the branch leaves.
+    the last arrival. ``source_handle`` is the handle by which the branch leaves. ``attempts`` are
+    the last ten that were followed by another: ``{status, startTime, endTime, result, error,
+    retriedBy}``, the last being ``hand`` or ``policy``.
     """
 
     node_id: str
@@ -91,7 +94,8 @@ class Execution:
     """One contact's way through one version of a flow.
 
     ``context`` is ``{"trigger": payload, "contact": object or null}``, frozen at the start.
-    ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits.
+    ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits; ``bytes`` is
+    its size by the estimate of `flowkit.size`.
     """
 
     id: str
@@ -111,6 +115,7 @@ class Execution:
     waiting: int = field(default=0, metadata=INTERNAL)
     failed: int = field(default=0, metadata=INTERNAL)
     revision: int = field(default=0, metadata=INTERNAL)
+    bytes: int = field(default=0, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,9 +189,13 @@ class Patch:
         Arrivals at END, counted once per branch; guarded by the move of each branch.
     open, waiting, failed : int
         By how much the branch counts of the execution change.
+    bytes : int
+        By how much the execution grows.
     revision : int, optional
         Guard: the execution has not changed since (else ``conflict``). A patch with it may
         also reopen an ended execution.
+    flow_version : int, optional
+        The version to which the execution is pinned from now on.
     cancel : bool
         The execution's status becomes ``cancelled``.
     durable : bool
@@ -202,7 +211,9 @@ class Patch:
     open: int = 0
     waiting: int = 0
     failed: int = 0
+    bytes: int = 0
     revision: int | None = None
+    flow_version: int | None = None
     cancel: bool = False
     durable: bool = False
 
@@ -327,6 +338,16 @@ def idempotency_key(execution_id: str, node_id: str, visit: int = 1) -> str:
 def new_id(now: datetime) -> str:
     """Return a fresh id of 32 hexadecimal digits that sorts by `now` (as UUID version 7 does)."""
     return f"{int(now.timestamp() * 1000):012x}{os.urandom(10).hex()}"
+
+
+def derived_id(seed: str, *parts: str | int) -> str:
+    """Return the id that belongs to `parts` under `seed`, an id of `new_id`: always the same one.
+
+    Whoever does a piece of work again arrives at the id of the execution that it made before. It
+    sorts by the time of `seed`.
+    """
+    text = canonical([seed, *parts])
+    return seed[:12] + hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def branch_order(branch_id: str) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
 """Config fields: declared once on a node type, read by everything else.
 
-A node type's dataclass fields are the declaration. From them come the constructor, the reading of
-JSON with its problems (`parse`), the writing of it (`unparse`), the JSON Schema for forms and API
-documents (`json_schema`) and the builder's signature. Wire names are the camelCase of the Python
-names. Imports `kinds`, `problems`, `wire`.
+The fields of a dataclass, a node type or a part of its config, are the declaration. From them come
+the constructor, the reading of JSON with its problems (`parse`), the writing of it (`unparse`), the
+JSON Schema for forms and API documents (`json_schema`) and the builder's signature. Wire names are
+the camelCase of the Python names. Imports `kinds`, `problems`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from functools import cache
 from typing import Any, TypeVar
 
 from flowkit import kinds
+from flowkit.errors import Invalid
 from flowkit.kinds import Kind
-from flowkit.problems import Problem, pointer
+from flowkit.problems import Problem, errors, pointer
 from flowkit.wire import camel
 
 T = TypeVar("T")
@@ -41,7 +42,9 @@ def field(
     """Declare a config field of a node type.
 
     The annotation gives the type: ``str``, ``int``, ``float``, ``bool``, a ``Literal`` of texts,
-    or a ``Sequence`` of one of these; ``X | None`` with a default may also be null.
+    a ``Sequence`` of one of these, or a frozen dataclass whose fields are declared like this (on
+    the wire an object; what it leaves out is as in the default). ``X | None`` with a default may
+    also be null.
 
     Parameters
     ----------
@@ -99,7 +102,7 @@ class Spec:
 
 
 def specs(cls: type) -> tuple[Spec, ...]:
-    """Return the declared fields of a node type, in their order."""
+    """Return the declared fields of a dataclass, in their order."""
     return _specs(cls)
 
 
@@ -118,7 +121,10 @@ def _spec(declared: dataclasses.Field[Any], hint: Any) -> Spec:
         inner = [arg for arg in typing.get_args(hint) if arg is not type(None)]
         hint = inner[0] if len(inner) == 1 else hint
     try:
-        kind = _kind(hint, said["kind"], said["options"])
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            kind: Kind = Part(hint, None if said["required"] else declared.default)
+        else:
+            kind = _kind(hint, said["kind"], said["options"])
     except TypeError as error:
         raise TypeError(f"config field {declared.name!r}: {error}") from None
     return Spec(
@@ -155,12 +161,12 @@ def _kind(hint: Any, language: str | None, options: dict[str, Any]) -> Kind:
 
 
 def parse(cls: type[T], data: Any, path: str = "") -> tuple[T | None, list[Problem]]:
-    """Read a node type's config from JSON data.
+    """Read a declared config from JSON data.
 
     Parameters
     ----------
     cls : type
-        The node type.
+        The node type, or the dataclass of a part of its config.
     data : JSON data
         Its config.
     path : str, optional
@@ -207,18 +213,71 @@ def parse(cls: type[T], data: Any, path: str = "") -> tuple[T | None, list[Probl
     return (None if any(p.severity == "error" for p in found) else made), found
 
 
-def unparse(instance: Any) -> dict[str, Any]:
-    """Return the JSON config of a node type's instance; fields at their default are left out."""
+def normalise(instance: Any) -> None:
+    """Check an instance that was made in Python as `parse` does, and give it the same values.
+
+    Raises
+    ------
+    Invalid
+        When its fields have errors.
+    """
+    cls = type(instance)
+    given = {
+        spec.wire: getattr(instance, spec.name)
+        for spec in specs(cls)
+        if getattr(instance, spec.name) is not spec.default
+    }
+    made, found = parse(cls, given)
+    if made is None:
+        raise Invalid(errors(found))
+    for spec in specs(cls):
+        object.__setattr__(instance, spec.name, getattr(made, spec.name))
+
+
+def unparse(instance: Any, base: Any = None) -> dict[str, Any]:
+    """Return the JSON config of an instance; fields that are as in `base` are left out.
+
+    Without `base` those that are at their default.
+    """
     written = {}
     for spec in specs(type(instance)):
         value = getattr(instance, spec.name)
-        if value != spec.default:
+        if value != (spec.default if base is None else getattr(base, spec.name)):
             written[spec.wire] = None if value is None else spec.kind.write(value)
     return written
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An object with declared fields of its own; what it leaves out is as in `base`."""
+
+    cls: type
+    base: Any = None
+
+    def read(self, value: Any, path: str) -> kinds.Read:
+        """Read the object; in Python also an instance."""
+        if isinstance(value, self.cls):
+            return value, []
+        if isinstance(value, dict) and self.base is not None:
+            value = unparse(self.base) | value
+        return parse(self.cls, value, path)
+
+    def write(self, value: Any) -> Any:
+        """Return the JSON object."""
+        return unparse(value, self.base)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema of the object, with the defaults of `base`."""
+        schema = json_schema(self.cls)
+        if self.base is not None:
+            for wire, value in unparse(self.base).items():
+                schema["properties"][wire]["default"] = value
+            schema["required"] = []
+        return schema
+
+
 def json_schema(cls: type) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a node type's config, with hints for forms.
+    """Return the JSON Schema (2020-12) of a declared config, with hints for forms.
 
     ``x-order`` is the fields' order, ``x-widget`` and ``x-show-when`` say how and when a form
     shows a field. The formats ``liquid``, ``jmespath`` and ``jsonlogic`` name languages.

@@ -100,6 +100,7 @@ class Flow(Fluent, Record):
         trigger: str,
         contact: str | None = None,
         filter: Any = None,
+        idempotency_key: str | None = None,
         id: str | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
@@ -107,7 +108,7 @@ class Flow(Fluent, Record):
         if found:
             raise Invalid(found)
         given: dict[str, Any] = {} if contact is None else {"contact": contact}
-        config = unparse(Trigger(filter=filter, **given)) | given
+        config = unparse(Trigger(filter=filter, idempotency_key=idempotency_key, **given)) | given
         start = Node("trigger_1", "TRIGGER", config=config)
         values = {
             "id": id,

@@ -3,7 +3,8 @@
 A node type is declared once, as a subclass of `NodeType`; defining the class registers it, and
 the builder's method, validation, schemas and forms follow from the declaration. Owns the base
 class, the registry, and what passes between a node and the engine.
-Imports `fields`, `problems`, `errors`; the built-in types and plug-ins only when first asked for.
+Imports `fields`, `retry`, `problems`, `errors`; the built-in types and plug-ins only when first
+asked for.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, Self, dataclass_transform
 
 from flowkit.errors import Invalid, NotFound
-from flowkit.fields import field, json_schema, parse, specs
+from flowkit.fields import field, json_schema, normalise, parse
 from flowkit.problems import Problem, errors, pointer
+from flowkit.retry import ONCE, RetryPolicy
 
 CATEGORIES = ("SYSTEM", "ACTION", "LOGIC", "TIME")
 ENTRY_POINTS = "flowkit.node_types"
@@ -83,6 +85,8 @@ class Effect:
         What to do when nobody knows whether it happened: at most once, or at least once.
     handle : str, optional
         The way out on success.
+    retry : RetryPolicy, optional
+        How often and how soon it is tried again after a transient error; not at all without.
     """
 
     kind: str
@@ -90,6 +94,7 @@ class Effect:
     timeout: float
     on_unknown: Literal["fail", "resend"] = "fail"
     handle: str | None = None
+    retry: RetryPolicy = ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +181,7 @@ class NodeType:
         _register(cls)
 
     def __post_init__(self) -> None:
-        given = {
-            spec.wire: getattr(self, spec.name)
-            for spec in specs(type(self))
-            if getattr(self, spec.name) is not spec.default
-        }
-        made, found = parse(type(self), given)
-        if made is None:
-            raise Invalid(errors(found))
-        for spec in specs(type(self)):
-            object.__setattr__(self, spec.name, getattr(made, spec.name))
+        normalise(self)
 
     @classmethod
     def from_call(cls, *args: Any, **kwargs: Any) -> Self:

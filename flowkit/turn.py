@@ -1,40 +1,18 @@
-"""One turn of the engine: branches walk through their flow until something stops them.
+"""What goes into a turn of the engine and what comes out of it.
 
-Owns the events a turn is made of, and the walk. `engine` is its public face.
-May import `flow`, `nodetype`, `scope`, `outcome`, `execution`, `errors`, `wire`.
+Owns the bounds, the events and the result; `walk` is what happens in between, `engine` the public
+face of both. May import `nodetype`, `execution`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from flowkit.errors import NodeFailed
-from flowkit.execution import (
-    OUTCOME_UNKNOWN,
-    UNRESOLVED,
-    Arrival,
-    Branch,
-    Claim,
-    Execution,
-    Move,
-    NodeRun,
-    Patch,
-    RunStatus,
-    Settle,
-    idempotency_key,
-)
-from flowkit.flow import Flow
-from flowkit.nodetype import Arrive, Effect, Next, Outcome, Wait
-from flowkit.outcome import error_of, kept, kept_of
-from flowkit.scope import Scope
-from flowkit.wire import cut, iso
-
-ATTEMPTS_KEPT = 10
-RESENDS = 3
-"""How often an effect under ``onUnknown: resend`` is performed anew without an answer."""
+from flowkit.execution import Branch, Claim, Patch
+from flowkit.nodetype import Effect, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +25,9 @@ class Limits:
         A fork into at least this many branches is handed to whichever worker is free.
     result_bytes : int
         Largest result of a node, as UTF-8 JSON.
+    execution_bytes : int
+        Largest execution, by the estimate of `flowkit.size`. A node for which there is no room
+        fails instead of being entered, and a fork instead of being made.
     effects : int, optional
         How many effects the driver can begin now. Branches that come to one beyond that stay
         ready in front of it, so that no effect is recorded as begun before someone can perform it.
@@ -57,6 +38,7 @@ class Limits:
 
     fork_queue: int = 10
     result_bytes: int = 16_384
+    execution_bytes: int = 1_048_576
     effects: int | None = None
     hold: bool = False
 
@@ -122,335 +104,3 @@ def resume_data(branch: Branch, next_node_ids: Iterable[str]) -> dict[str, Any]:
         "context": branch.vars,
         "branchId": branch.branch_id,
     }
-
-
-@dataclass(slots=True)
-class Walk:
-    """The working state of one `advance`: copies of what it touches, and the patch so far."""
-
-    flow: Flow
-    claim: Claim
-    now: datetime
-    limits: Limits
-    head: Execution = field(init=False)
-    runs: dict[str, NodeRun] = field(init=False)
-    touched: dict[str, Branch] = field(default_factory=dict)
-    spawned: dict[str, Branch] = field(default_factory=dict)
-    new: dict[str, NodeRun] = field(default_factory=dict)
-    settled: dict[str, Settle] = field(default_factory=dict)
-    arrivals: dict[str, Arrival] = field(default_factory=dict)
-    effects: list[Performance] = field(default_factory=list)
-    queue: list[Branch] = field(default_factory=list)
-    durable: bool = False
-    crowded: bool = False
-
-    def __post_init__(self) -> None:
-        self.head = self.claim.head
-        self.runs = dict(self.claim.runs)
-
-    def own(self, branch_id: str) -> Branch:
-        """Return the working copy of a branch of the claim."""
-        branch = self.touched.get(branch_id)
-        if branch is None:
-            known = self.claim.branches[branch_id]
-            branch = replace(known, path=list(known.path), status="running")
-            self.touched[branch_id] = branch
-        return branch
-
-    def drain(self) -> None:
-        """Walk every branch that can go on."""
-        while self.queue:
-            self.walk(self.queue.pop(0))
-
-    # -- events
-
-    def resume(self, branch: Branch) -> None:
-        """Go on with a claimed branch from whatever is recorded of it."""
-        run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
-        if run is None or run.branch_id != branch.branch_id:
-            self.queue.append(branch)
-        elif run.status == "failed":
-            if branch.resume_data is None:
-                # Nobody asked for a retry: the failure came to light as evidence.
-                branch.status = "failed"
-            else:
-                self.queue.append(branch)
-        elif run.status == "waiting":
-            if branch.resume_at is not None and branch.resume_at > self.now:
-                branch.status = "waiting"
-                return
-            self.rewrite(run, status="completed", end_time=self.now)
-            branch.resume_at = branch.resume_data = None
-            self.follow(branch, run.source_handle)
-        elif run.status in UNRESOLVED:
-            self.unknown(branch, run, "the worker stopped before it recorded the outcome")
-        else:
-            # The outcome came to light after the branch had been given up: go on from it.
-            branch.resume_data = None
-            self.follow(branch, run.source_handle)
-
-    def ended(self, branch: Branch, event: Ended) -> None:
-        """Record how an effect ended, and go on behind it."""
-        run = self.runs[idempotency_key(self.head.id, branch.current_node_id)]
-        outcome = kept_of(event.outcome, self.limits.result_bytes)
-        self.durable = True
-        if outcome.status == "completed":
-            self.rewrite(run, status="completed", end_time=event.at, result=outcome.result)
-            self.follow(branch, run.source_handle)
-        elif outcome.status == "failed":
-            self.fail(branch, run, outcome.error or {}, event.at)
-        else:
-            said = (outcome.error or {}).get("message", "no answer came")
-            self.unknown(branch, run, str(said))
-
-    # -- walking
-
-    def walk(self, branch: Branch) -> None:
-        """Enter the branch's node and those after it until something stops it."""
-        if self.limits.hold:
-            branch.status = "ready"
-            return
-        scope = self.scope(branch)
-        while branch.status == "running":
-            node_id = branch.current_node_id
-            key = scope.key = idempotency_key(self.head.id, node_id)
-            known = self.runs.get(key)
-            if known is not None and known.branch_id != branch.branch_id and not known.arrivals:
-                branch.status = "merged"
-                return
-            try:
-                step = self.checked(node_id, self.flow.behaviour(node_id).run(scope))
-            except Exception as failure:  # a node type's own mistake must not stop the driver
-                run = self.record(branch, key, known, "failed", ended=True)
-                self.rewrite(run, error=error_of(failure))
-                branch.status = "failed"
-                return
-            if isinstance(step, Next):
-                run = self.record(branch, key, known, "completed", ended=True)
-                run.result, run.source_handle = step.result, step.handle
-                if step.vars:
-                    branch.vars = branch.vars | step.vars
-                scope.passed(run)
-                if not self.go(branch, step.handle):
-                    return
-            elif isinstance(step, Arrive):
-                self.arrive(branch, key)
-                return
-            elif isinstance(step, Wait):
-                run = self.record(branch, key, known, "waiting")
-                run.result, run.source_handle = step.result, step.handle
-                branch.status, branch.resume_at = "waiting", step.until
-                branch.resume_data = resume_data(branch, self.flow.targets(node_id, step.handle))
-                return
-            elif self.room(branch):
-                run = self.record(branch, key, known, "running")
-                run.source_handle = step.handle
-                self.perform(branch, run, step)
-                return
-
-    def scope(self, branch: Branch) -> Scope:
-        """Return what the nodes see that the branch comes to."""
-        return Scope(self.flow, self.head, branch, self.runs, self.now)
-
-    def checked(self, node_id: str, step: Any) -> Next | Wait | Effect | Arrive:
-        """Return what a node decided, in a form that can be kept; raise unless it can be done.
-
-        Also that the way out leads somewhere: after an effect it would be too late to find out.
-        """
-        if isinstance(step, Arrive):
-            return step
-        if not isinstance(step, (Next, Wait, Effect)):
-            message = f"the node returned {step!r:.100}, not Next, Wait, Effect or Arrive"
-            raise NodeFailed("node_error", message)
-        if not self.flow.targets(node_id, step.handle):
-            message = f"no edge leaves handle {step.handle!r} of node {node_id}"
-            raise NodeFailed("handle_unconnected", message)
-        most = self.limits.result_bytes
-        if isinstance(step, Wait):
-            # Up to the next millisecond, since what is kept must not come before its time.
-            until = cut(step.until + timedelta(microseconds=999))
-            return replace(step, until=until, result=kept(step.result, most))
-        if isinstance(step, Next) and (step.result is not None or step.vars is not None):
-            return replace(step, result=kept(step.result, most), vars=kept(step.vars, most))
-        return step
-
-    def room(self, branch: Branch) -> bool:
-        """Return whether the driver can begin one more effect; if not, the branch stays ready."""
-        if self.limits.hold:
-            branch.status = "ready"
-            return False
-        if self.limits.effects is None or len(self.effects) < self.limits.effects:
-            return True
-        branch.status, self.crowded = "ready", True
-        return False
-
-    def follow(self, branch: Branch, handle: str | None) -> None:
-        """Leave the branch's node by `handle`, and put what goes on in the queue."""
-        if self.go(branch, handle):
-            self.queue.append(branch)
-
-    def go(self, branch: Branch, handle: str | None) -> bool:
-        """Move along the edges of `handle`; False when the branch itself goes no further."""
-        targets = self.flow.targets(branch.current_node_id, handle)
-        if len(targets) == 1:
-            branch.current_node_id = targets[0]
-            branch.path.append(targets[0])
-            return True
-        branch.status = "forked"
-        stays = len(targets) < self.limits.fork_queue
-        for target in targets:
-            child = Branch(
-                branch_id=f"{branch.branch_id}_{branch.children}",
-                status="running" if stays else "ready",
-                current_node_id=target,
-                path=[*branch.path, target],
-                vars=branch.vars,
-            )
-            branch.children += 1
-            self.spawned[child.branch_id] = child
-            if stays:
-                self.queue.append(child)
-        return False
-
-    def arrive(self, branch: Branch, key: str) -> None:
-        """End a branch at END; arrivals of one turn are one operation."""
-        branch.status = "completed"
-        arrival = self.arrivals.get(key)
-        if arrival is None:
-            run = self.build_run(branch, key, "completed", ended=True)
-            self.arrivals[key] = Arrival(run, (branch.branch_id,))
-        else:
-            arrival.branch_ids += (branch.branch_id,)
-
-    def perform(self, branch: Branch, run: NodeRun, effect: Effect) -> None:
-        """Ask the driver to perform an effect."""
-        self.durable = True
-        self.effects.append(
-            Performance(branch.branch_id, run.idempotency_key, run.retry_count, effect)
-        )
-
-    def unknown(self, branch: Branch, run: NodeRun, said: str) -> None:
-        """An effect may or may not have happened: apply the node's policy."""
-        self.durable = True
-        try:
-            scope = self.scope(branch)
-            scope.key = run.idempotency_key
-            step = self.flow.behaviour(branch.current_node_id).run(scope)
-        except Exception:  # it ran once; now not even its policy can be asked for
-            step = None
-        unknowns = sum(a["status"] == "unknown" for a in run.attempts)
-        if isinstance(step, Effect) and step.on_unknown == "resend" and unknowns < RESENDS:
-            if not self.room(branch):
-                return
-            again = self.again(replace(run, status="unknown", end_time=self.now))
-            self.rewrite(run, **again, status="running", start_time=self.now, end_time=None)
-            self.perform(branch, self.runs[run.idempotency_key], step)
-            return
-        message = f"whether it happened is not known: {said}; retry it by hand if it did not"
-        self.fail(
-            branch,
-            run,
-            {"code": OUTCOME_UNKNOWN, "message": message, "transient": False},
-            self.now,
-        )
-
-    def fail(self, branch: Branch, run: NodeRun, error: dict[str, Any], at: datetime) -> None:
-        """End a branch at its node."""
-        self.rewrite(run, status="failed", end_time=at, error=error)
-        branch.status = "failed"
-
-    # -- runs
-
-    def record(
-        self,
-        branch: Branch,
-        key: str,
-        known: NodeRun | None,
-        status: RunStatus,
-        *,
-        ended: bool = False,
-    ) -> NodeRun:
-        """Record that the branch runs its node: a new run, or the next attempt of a failed one."""
-        branch.resume_data = None
-        if known is None:
-            run = self.build_run(branch, key, status, ended=ended)
-            self.runs[key] = self.new[key] = run
-            return run
-        self.rewrite(
-            known,
-            **self.again(known),
-            status=status,
-            start_time=self.now,
-            end_time=self.now if ended else None,
-        )
-        return self.runs[key]
-
-    def build_run(self, branch: Branch, key: str, status: RunStatus, *, ended: bool) -> NodeRun:
-        """Return a new run of the branch at its node."""
-        run = NodeRun(
-            node_id=branch.current_node_id,
-            branch_id=branch.branch_id,
-            status=status,
-            start_time=self.now,
-            end_time=self.now if ended else None,
-            idempotency_key=key,
-            sequence=branch.sequence,
-        )
-        branch.sequence += 1
-        return run
-
-    @staticmethod
-    def again(run: NodeRun) -> dict[str, Any]:
-        """Return the fields of a run's next attempt: the one before goes among its attempts."""
-        attempt = {
-            "status": run.status,
-            "startTime": iso(run.start_time),
-            "endTime": iso(run.end_time) if run.end_time else None,
-            "result": run.result,
-            "error": run.error,
-        }
-        return {
-            "attempts": (*run.attempts, attempt)[-ATTEMPTS_KEPT:],
-            "retry_count": run.retry_count + 1,
-            "result": None,
-            "error": None,
-        }
-
-    def rewrite(self, run: NodeRun, **changes: Any) -> None:
-        """Change a run: in place of the new one, or as a guarded change of the recorded one."""
-        key = run.idempotency_key
-        changed = replace(run, **changes)
-        self.runs[key] = changed
-        if key in self.new:
-            self.new[key] = changed
-        else:
-            recorded = self.claim.runs[key]
-            self.settled[key] = Settle(changed, recorded.status, recorded.retry_count)
-
-    # -- the patch
-
-    def result(self) -> Turn:
-        """Return all that happened, as one patch."""
-        patch = Patch(
-            self.head.id,
-            append=list(self.new.values()),
-            settle=list(self.settled.values()),
-            move=[Move(b, self.claim.branches[k].epoch) for k, b in self.touched.items()],
-            spawn=list(self.spawned.values()),
-            arrive=list(self.arrivals.values()),
-            durable=self.durable,
-        )
-        for branch in self.touched.values():
-            patch.count(branch.status, "running")
-            # What is let go is let go once: the same patch committed again is fenced.
-            branch.epoch += branch.status != "running"
-        for branch in self.spawned.values():
-            patch.count(branch.status, None)
-        held = {k: b for k, b in self.claim.branches.items() if k not in self.touched}
-        shared = 0
-        for branch in (*self.touched.values(), *self.spawned.values()):
-            if branch.status == "running":
-                held[branch.branch_id] = branch
-            elif branch.status == "ready" and not self.limits.hold:
-                shared += 1
-        return Turn(patch, self.effects, Claim(self.head, held, self.runs), shared, self.crowded)

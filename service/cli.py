@@ -1,25 +1,29 @@
-"""The command line: ``flowkit demo | up | api | worker | simulator | archive | validate``.
+"""The command line: ``flowkit demo | up | api | worker | simulator | keys | archive | validate``.
 
 Owns commands, options and exit statuses: 0 done, 1 not as it should be, 2 cannot run as it is
-set up. May import everything of the service; each command imports what it needs itself.
+set up, 3 the store's server does not answer. May import everything of the service; each command
+imports what it needs itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
 import sys
+import time
 import types
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 if TYPE_CHECKING:
     from flowkit.problems import Problem
     from service.settings import Settings
+    from service.store.base import Store
 
 data_option = click.option(
     "--data",
@@ -80,7 +84,6 @@ def demo(contacts: int, keep: bool, data_dir: Path | None) -> None:
 def up(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     """Run the API and workers together until interrupted."""
     from service.server import must_be_free
-    from service.supervisor import Supervisor
     from service.worker.process import check
 
     settings = _begin(data_dir).prepared()
@@ -88,12 +91,19 @@ def up(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     check(settings)
     commands = [["api", "--child", "--host", host, "--port", str(port)]]
     commands += [["worker", "--child"]] * workers
-    supervisor = Supervisor(commands, settings.to_environment())
-    signal.signal(signal.SIGTERM, lambda *_: supervisor.ask_to_stop())
-    signal.signal(signal.SIGINT, lambda *_: supervisor.ask_to_stop())
     click.echo(f"flowkit is at http://{host}:{port}  (API documentation: /api/docs)")
     click.echo(f"key:  {settings.api_key}")
     click.echo(f"data: {settings.data_dir}")
+    _supervise(commands, settings)
+
+
+def _supervise(commands: list[list[str]], settings: Settings) -> NoReturn:
+    """Run the program several times side by side until interrupted, then exit."""
+    from service.supervisor import Supervisor
+
+    supervisor = Supervisor(commands, settings.to_environment())
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.ask_to_stop())
+    signal.signal(signal.SIGINT, lambda *_: supervisor.ask_to_stop())
     supervisor.watch()
     supervisor.stop()
     sys.exit(supervisor.status)
@@ -118,13 +128,46 @@ def api(host: str, port: int, data_dir: Path | None, child: bool) -> None:
 
 
 @cli.command()
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="Effects at once in each process (FLOWKIT_EFFECT_CONCURRENCY).",
+)
+@click.option("--check", "checks", is_flag=True, help="Only tell whether those here are alive.")
 @data_option
 @child_option
-def worker(data_dir: Path | None, child: bool) -> None:
-    """Run a worker alone."""
-    from service.worker.process import work
+def worker(
+    processes: int, threads: int | None, checks: bool, data_dir: Path | None, child: bool
+) -> None:
+    """Run a worker alone, in one or several processes."""
+    settings = _begin(data_dir, child=child)
+    if checks:
+        sys.exit(_alive(settings))
+    from service.worker.process import check, work
 
-    work(_begin(data_dir, child=child).prepared())
+    if threads is not None:
+        settings = replace(settings, effect_concurrency=threads)
+    settings = settings.prepared()
+    if processes == 1:
+        work(settings)
+    else:
+        check(settings)
+        _supervise([["worker", "--child"]] * processes, settings)
+
+
+def _alive(settings: Settings) -> int:
+    """Say whether the workers of this machine go on; return the exit status."""
+    from service.worker.heartbeat import ages
+
+    patience = max(60.0, 3 * settings.sweep_seconds)  # a store may take half of it to fail
+    found = ages(settings.data_dir, now=time.time())
+    stuck = [pid for pid, age in found.items() if age > patience]
+    if stuck:
+        click.echo(f"no sign of life for {patience:.0f} s from worker {stuck[0]}")
+    else:
+        click.echo(f"{len(found)} worker processes are alive")
+    return 1 if stuck or not found else 0
 
 
 @cli.command()
@@ -141,6 +184,55 @@ def simulator(host: str, port: int, token: str, child: bool) -> None:
     if not child:
         click.echo(f"WhatsApp simulator at http://{host}:{port}, token: {token}")
     serve_simulator(token, host, port)
+
+
+@cli.group()
+def keys() -> None:
+    """Keys of the API beside the installation's own, each with a name."""
+
+
+@keys.command("create")
+@click.argument("name")
+@data_option
+def create_key(name: str, data_dir: Path | None) -> None:
+    """Make a key called NAME and print it: it is shown this once, and kept nowhere."""
+    from flowkit.clock import SystemClock
+    from service.keys import NAME, digest_of, new_key
+    from service.store.base import ApiKey
+
+    if not NAME.fullmatch(name):
+        raise click.BadParameter("a name is 1 to 64 of A-Z a-z 0-9 _ . @ + -", param_hint="NAME")
+    key = new_key()
+    with _store(data_dir) as store:
+        store.insert_api_key(ApiKey(name, digest_of(key), SystemClock().now()))
+    click.echo(key)
+
+
+@keys.command("list")
+@data_option
+def list_keys(data_dir: Path | None) -> None:
+    """Print the name of each key, and since when there is one."""
+    from flowkit.wire import iso
+
+    with _store(data_dir) as store:
+        for key in store.list_api_keys():
+            click.echo(f"{key.name}\t{iso(key.created_at)}")
+
+
+@keys.command("delete")
+@click.argument("name")
+@data_option
+def delete_key(name: str, data_dir: Path | None) -> None:
+    """Delete the key called NAME; running APIs stop taking it within seconds."""
+    with _store(data_dir) as store:
+        store.delete_api_key(name)
+
+
+def _store(data_dir: Path | None) -> contextlib.closing[Store]:
+    """Open the store of the settings, to be closed at the end of a block."""
+    from service.store.open import open_store
+
+    return contextlib.closing(open_store(_begin(data_dir).prepared()))
 
 
 @cli.command()
@@ -216,13 +308,13 @@ def _documents(file: Path) -> list[tuple[str, Any]]:
 
 
 def main() -> None:
-    """Run the command line; errors of set-up are one line and exit status 2."""
+    """Run the command line; what keeps it from running is one line and exit status 2 or 3."""
     try:
         cli()
     except Exception as error:
-        from flowkit.errors import FlowkitError
+        from flowkit.errors import FlowkitError, StoreUnavailable
 
         if not isinstance(error, FlowkitError):
             raise
         click.echo(f"flowkit: {' '.join(str(error).splitlines())}", err=True)
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, StoreUnavailable) else 2)

@@ -11,6 +11,7 @@ import os
 import signal
 
 POINTS = (
+    "after_pin",
     "before_create",
     "after_create",
     "after_claim",
@@ -18,6 +19,7 @@ POINTS = (
     "after_commit",
     "before_effect",
     "after_effect",
+    "after_batch",
     "after_archive_write",
     "after_archive_verify",
     "after_archive_commit",

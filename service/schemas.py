@@ -50,6 +50,15 @@ class Moment(ma.fields.DateTime):
             ) from None
 
 
+class Flag(ma.fields.Boolean):
+    """True or false in a body, and nothing that looks like it."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **options: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ma.ValidationError("Write true or false.")
+        return value
+
+
 # ------------------------------------------------------------------------- records
 
 

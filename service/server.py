@@ -51,7 +51,8 @@ def api() -> Flask:
 
     _end_with_server()
     settings = Settings.from_environment().prepared()
-    return create_app(settings, open_store(settings), ring=Doorbell(settings).ring)
+    doorbell = Doorbell(settings)
+    return create_app(settings, open_store(settings), ring=doorbell.ring, queue=doorbell.ping)
 
 
 def simulator() -> Flask:

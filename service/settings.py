@@ -12,7 +12,7 @@ import re
 import secrets
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,33 @@ class Settings:
         None, help="key that clients present; made and kept when absent", secret=True,
         pattern=KEY,
     )  # fmt: skip
-    mongodb_url: str | None = _setting(None, help="MongoDB store in place of SQLite", secret=True)
+    mongodb_url: str | None = _setting(
+        None, help="MongoDB store in place of SQLite", secret=True,
+        pattern=r"mongodb(\+srv)?://\S+",
+    )  # fmt: skip
     redis_url: str | None = _setting(
         None, help="Redis queue in place of SQLite", secret=True, pattern=r"rediss?://\S+|unix://\S+"
     )  # fmt: skip
-    lease_seconds: float = _setting(30.0, help="how long a claim holds", ge=0.5, le=3600)
+    store_wait_seconds: float = _setting(
+        60.0, help="how long a start waits for the store's server", ge=0, le=3600
+    )
+    lease_seconds: float = _setting(
+        30.0, help="how long a claim holds; an effect gets two thirds", ge=0.5, le=3600
+    )
     sweep_seconds: float = _setting(1.0, help="longest sleep of a worker", ge=0.05, le=60)
     fork_queue_limit: int = _setting(10, help="forks from here on are shared", ge=2, le=10_000)
     effect_concurrency: int = _setting(16, help="effects at once in a worker", ge=1, le=256)
     claim_batch: int = _setting(100, help="branches claimed at once", ge=1, le=1_000)
     trigger_sync_limit: int = _setting(10, help="flows for which ?wait=true waits", ge=0, le=1_000)
+    broadcast_limit: int = _setting(
+        1_000_000, help="most recipients of a broadcast", ge=1, le=100_000_000
+    )
     body_limit_bytes: int = _setting(1_048_576, help="largest request body", ge=1_024, le=2**28)
     payload_limit_bytes: int = _setting(262_144, help="largest trigger payload", ge=256, le=2**24)
     result_limit_bytes: int = _setting(16_384, help="largest result of a node", ge=256, le=2**22)
+    execution_limit_bytes: int = _setting(
+        2**20, help="largest execution: payload and history", ge=2**16, le=2**23
+    )
     retention_days: int = _setting(
         90, help="how long an ended execution is kept; 0 for ever", ge=0, le=36_500
     )
@@ -114,10 +128,11 @@ class Settings:
         if 0 < self.retention_days * 24 < self.idempotency_hours:
             # A redelivery whose execution is gone would start it again.
             raise SettingsError(f"{PREFIX}RETENTION_DAYS is shorter than {PREFIX}IDEMPOTENCY_HOURS")
-        if self.mongodb_url is not None:
-            raise SettingsError(
-                f"{PREFIX}MONGODB_URL is set, but this version has the SQLite store only: unset it"
-            )
+
+    @property
+    def expires_after_days(self) -> int | None:
+        """How long after their end executions expire; None when they stay, or are archived."""
+        return None if self.archive_url else self.retention_days or None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -157,7 +172,6 @@ class Settings:
             PREFIX + f.name.upper(): str(getattr(self, f.name))
             for f in fields(self)
             if getattr(self, f.name) is not None
-            and (f.default is MISSING or getattr(self, f.name) != f.default)
         }
 
     def prepared(self) -> Settings:
@@ -183,8 +197,8 @@ class Settings:
         return replace(self, data_dir=data_dir, api_key=key)
 
 
-NOT_SETTINGS = frozenset({"FLOWKIT_FAIL_AT"})
-"""Variables of the crash tests, read by `service.faults`."""
+NOT_SETTINGS = frozenset({"FLOWKIT_FAIL_AT", "FLOWKIT_TEST_MONGODB_URL"})
+"""Variables of the tests: the first is read by `service.faults`."""
 
 
 def _read(variable: str, hint: Any, text: str) -> Any:

@@ -21,8 +21,9 @@ RESTART_SECONDS = 1.0
 """A process that ended is started anew after at least this long since its last start."""
 GRACE_SECONDS = 30.0
 """How long processes have to end in good order; longer than any effect may take."""
-UNUSABLE = 2
-"""Exit status of a process that cannot run as it is set up: starting it again would not help."""
+UNUSABLE = (2, 3)
+"""Exit statuses of a process that cannot run as it is set up, or that waited for its store in
+vain: starting it again would not help."""
 
 
 @dataclass
@@ -76,8 +77,8 @@ class Supervisor:
         while not self._stopping.wait(0.2):
             for child in self._children:
                 status = child.process.poll()
-                if status == UNUSABLE and not child.again:
-                    self.status = UNUSABLE
+                if status in UNUSABLE and not child.again:
+                    self.status = status
                     self._stopping.set()
                     return
                 if status is None or time.monotonic() - child.started < RESTART_SECONDS:

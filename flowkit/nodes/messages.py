@@ -1,4 +1,4 @@
-"""Nodes that send messages. Imports `nodetype`, `fields` and `errors`."""
+"""Nodes that send messages. Imports `nodetype`, `fields`, `retry` and `errors`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 from flowkit.errors import NodeFailed
 from flowkit.fields import field
 from flowkit.nodetype import Context, Effect, NodeType
+from flowkit.retry import RetryPolicy
 
 MAX_TEXT = 4096
 """Characters in a WhatsApp text message."""
@@ -62,6 +63,10 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
         help="When nobody knows whether it was sent: fail (at most once) or send it again.",
     )
     timeout_seconds: float = field(10, help="How long to wait for WhatsApp's answer.", gt=0, le=20)
+    retry: RetryPolicy = field(
+        RetryPolicy(),
+        help="How often and how soon it is sent again when WhatsApp could not take it for now.",
+    )
 
     needs_contact = True
 
@@ -82,6 +87,7 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
             request={"to": self._recipient(ctx), "type": self.kind, self.kind: body},
             timeout=self.timeout_seconds,
             on_unknown=self.on_unknown,
+            retry=self.retry,
         )
 
     def _recipient(self, ctx: Context) -> str:

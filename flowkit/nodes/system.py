@@ -21,6 +21,12 @@ class Trigger(NodeType, type="TRIGGER", category="SYSTEM"):
         help="Condition on the payload, as JSONLogic; the flow starts only when it holds.",
         kind="expression",
     )
+    idempotency_key: str | None = field(
+        None,
+        help="Where the event's own id is in the payload, as JMESPath; an event that is "
+        "delivered again starts the flow once.",
+        kind="jmespath",
+    )
 
     def run(self, ctx: Context) -> Next:
         """Go on; the contact and the filter were the engine's matter at the start."""

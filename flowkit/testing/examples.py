@@ -119,6 +119,7 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     "SEND_MESSAGE": [
         {"kind": "text", "text": "Hello"},
         {"kind": "text", "text": "Hello", "onUnknown": "resend"},
+        {"kind": "text", "text": "Hello", "retry": {"maximumAttempts": 2, "initialInterval": 31}},
         {"kind": "text", "text": "{{ vars.nothing }}"},
     ],
     "DELAY": [{"amount": 5, "unit": "seconds"}, {"amount": 1, "unit": "days"}],
@@ -141,6 +142,7 @@ OUTCOMES = st.sampled_from(
         Outcome("completed", result={"messageId": "wamid.1"}),
         Outcome("completed", result={"messageId": "wamid.1"}),
         Outcome("failed", error={"code": "whatsapp_131026", "message": "no", "transient": False}),
+        Outcome("failed", error={"code": "whatsapp_2", "message": "later", "transient": True}),
         Outcome("unknown", error={"code": "outcome_unknown", "message": "?", "transient": False}),
     ]
 )

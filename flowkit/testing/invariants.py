@@ -1,6 +1,6 @@
 """`check_invariants`: what holds of every execution at every moment, whatever happened to it.
 
-May import `flowkit.execution`.
+May import `flowkit.execution` and `flowkit.size`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from flowkit.execution import (
     run_order,
     status_of,
 )
+from flowkit.size import size_of_execution
 
 
 def check_invariants(execution: Execution) -> None:
@@ -59,6 +60,7 @@ def _check_head(execution: Execution) -> None:
         assert execution.status == status_of(*counts)
         assert all(b.status != "cancelled" for b in execution.branches)
     assert (execution.ended_at is not None) == (execution.status in TERMINAL)
+    assert execution.bytes == size_of_execution(execution)
     assert execution.resume_at == min(
         (b.resume_at for b in waiting if b.resume_at is not None), default=None
     )
@@ -81,10 +83,15 @@ def _check_place(branch: Branch, run: NodeRun | None) -> None:
     if branch.status == "waiting":
         assert own
         assert run is not None
-        assert run.status == "waiting"
         assert branch.resume_at is not None
         assert branch.resume_data is not None
         assert branch.resume_data["branchId"] == branch.branch_id
+        if run.status == "failed":  # and is to be tried again
+            assert branch.resume_data["nextNodeIds"] == [run.node_id]
+            assert run.end_time is not None
+            assert run.end_time < branch.resume_at
+        else:
+            assert run.status == "waiting"
     elif branch.status == "failed":
         assert own
         assert run is not None

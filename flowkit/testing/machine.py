@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from flowkit import engine
 from flowkit.engine import Ended, Limits, Resume, Turn
 from flowkit.errors import Conflict
-from flowkit.execution import Answer, BranchRef, Claim, Patch, idempotency_key
+from flowkit.execution import Answer, BranchRef, Claim, NodeRun, Patch, idempotency_key
 from flowkit.flow import Flow
 from flowkit.testing.examples import EPOCH, OUTCOMES, PAYLOADS, flows
 from flowkit.testing.invariants import check_invariants
@@ -64,8 +64,8 @@ class StoreMachine(RuleBasedStateMachine):
                 self.saw(f"branch {branch.status}")
             for run in execution.executed_nodes:
                 self.saw(f"run {run.status}")
-                if run.retry_count:
-                    self.saw("another attempt")
+                for attempt in run.attempts:
+                    self.saw(f"another attempt, {attempt['status']}, by {attempt['retriedBy']}")
         self.store.close()
 
     def saw(self, what: str) -> None:
@@ -230,13 +230,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- people
 
-    @rule(data=st.data(), action=st.sampled_from(["cancel", "retry", "retry one"]))
+    @rule(data=st.data(), action=st.sampled_from(["cancel", "cancel inside", "retry", "retry one"]))
     def by_hand(self, data: st.DataObject, action: str) -> None:
         """Cancel or retry an execution, at once or so slowly that it has gone on meanwhile."""
-        execution = self.store.get_execution(data.draw(st.sampled_from(sorted(self.flows))))
-        failed = [b.current_node_id for b in execution.branches if b.status == "failed"]
+        names = sorted(self.flows)
+        if action == "cancel inside":  # an effect, where there is one
+            names = [name for name in names if self.runs_of(name, "running")] or names
+        execution = self.store.get_execution(data.draw(st.sampled_from(names)))
+        failed = [branch.current_node_id for branch in engine.failed_branches(execution)]
         try:
-            if action == "cancel":
+            if "cancel" in action:
                 patch = engine.cancel(execution, now=self.now)
             else:
                 chosen = (
@@ -251,6 +254,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert answer.outcome == "ok"
             self.saw(action)
             self.refuses(patch)
+
+    def runs_of(self, execution_id: str, status: str) -> list[NodeRun]:
+        """Return the runs of an execution in a status."""
+        execution = self.model.get_execution(execution_id)
+        return [run for run in execution.executed_nodes if run.status == status]
 
     # -- what always holds
 

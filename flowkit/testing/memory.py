@@ -178,6 +178,9 @@ class MemoryStore:
         execution.open += patch.open
         execution.waiting += patch.waiting
         execution.failed += patch.failed
+        execution.bytes += patch.bytes
+        if patch.flow_version is not None:
+            execution.flow_version = patch.flow_version
         if patch.cancel:
             execution.status = "cancelled"
         elif execution.status != "cancelled":

@@ -79,6 +79,11 @@ def read_json() -> Any:
     if not request.is_json or request.headers.get("Content-Encoding", "identity") != "identity":
         message = "Send the body as JSON, uncompressed, with `Content-Type: application/json`."
         raise Refused(415, [Problem("body.type", "", message)])
+    return decode(data)
+
+
+def decode(data: bytes) -> Any:
+    """Return the JSON value that `data` is; what is wrong with it is raised as by `read_json`."""
     try:
         value = _decoder.decode(data.decode())
     except UnicodeDecodeError as error:
@@ -148,7 +153,7 @@ def _has_nul(value: Any) -> bool:
 class Parser(FlaskParser):
     """webargs' parser with this module's reader, and problems in place of its messages."""
 
-    DEFAULT_UNKNOWN_BY_LOCATION = {"query": ma.RAISE, "json": None}
+    DEFAULT_UNKNOWN_BY_LOCATION = {"query": ma.RAISE, "headers": ma.EXCLUDE, "json": None}
 
     def load_json(self, req: flask.Request, schema: ma.Schema) -> Any:
         """Return the body; that of an empty one is an empty object."""

@@ -6,6 +6,7 @@ Owns the mapping of exceptions to statuses. May import `flowkit`, Flask, flask-s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,23 @@ from flask import Response, current_app, jsonify, request
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from flowkit.errors import Conflict, FlowkitError, Invalid, NotFound
+from flowkit.errors import Conflict, FlowkitError, Invalid, NotFound, StoreUnavailable
 from flowkit.problems import Problem
 from service.schemas import schema_for
 
-STATUSES: dict[type[FlowkitError], int] = {NotFound: 404, Conflict: 409, Invalid: 422}
+log = logging.getLogger(__name__)
+
+STATUSES: dict[type[FlowkitError], int] = {
+    NotFound: 404,
+    Conflict: 409,
+    Invalid: 422,
+    StoreUnavailable: 503,
+}
 """What each exception of flowkit means over HTTP; any other is a fault of the service."""
+
+STORE_UNAVAILABLE = Problem(
+    StoreUnavailable.code, "", "The store does not answer; the service's log says why."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +95,16 @@ class FlowkitApi(Api):
 
     def _handle_flowkit_error(self, error: FlowkitError) -> Response:
         status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
-        problems = (
-            error.problems if isinstance(error, Invalid) else [Problem(error.code, "", str(error))]
-        )
-        return self.handle_http_exception(Refused(status, problems))
+        if isinstance(error, StoreUnavailable):
+            log.warning("%s", error)  # its address is nothing to a client
+        return self.handle_http_exception(Refused(status, problems_of(error)))
+
+
+def problems_of(error: FlowkitError) -> list[Problem]:
+    """Return what is wrong according to an exception of flowkit."""
+    if isinstance(error, StoreUnavailable):
+        return [STORE_UNAVAILABLE]
+    return error.problems if isinstance(error, Invalid) else [Problem(error.code, "", str(error))]
 
 
 def _answer(code: int, status: str, problems: Sequence[Problem]) -> Response:

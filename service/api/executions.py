@@ -1,4 +1,4 @@
-"""Executions: list, detail, retry, cancel."""
+"""Executions: list, detail, cancel, and how one is changed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ ExecutionItemSchema = schema_for(Execution, optional=frozenset(PARTS))
 blp = Blueprint("Executions", __name__, url_prefix="/api/executions", description="What ran.")
 
 
-class ExecutionQuery(PageQuery):
-    """Which executions a list holds."""
+class FilterSchema(WireSchema):
+    """Which executions are meant: those of `ExecutionFilter`."""
 
     flow_id = ma.fields.String(data_key="flowId", metadata={"description": "Only of this flow."})
     status = ma.fields.String(validate=ma.validate.OneOf(EXECUTION_STATUSES))
@@ -38,20 +38,14 @@ class ExecutionQuery(PageQuery):
     )
     since = Moment(data_key="from", metadata={"description": "Created then or later."})
     until = Moment(data_key="to", metadata={"description": "Created before."})
+
+
+class ExecutionQuery(FilterSchema, PageQuery):
+    """Which executions a list holds."""
+
     include = DelimitedList(
         ma.fields.String(validate=ma.validate.OneOf(PARTS)),
         metadata={"description": "What is shown beside the head."},
-    )
-
-
-class RetryBody(WireSchema):
-    """Which nodes to retry."""
-
-    node_ids = ma.fields.List(
-        ma.fields.String(),
-        data_key="nodeIds",
-        validate=ma.validate.Length(min=1, error="Name a node, or leave nodeIds out for all."),
-        metadata={"description": "Nodes that have failed; all of them when absent."},
     )
 
 
@@ -85,25 +79,6 @@ def list_executions(query: dict[str, Any]) -> dict[str, Any]:
 def get_execution(execution_id: str) -> Execution:
     """Return one execution with its context, branches and node runs."""
     return installation().store.get_execution(execution_id)
-
-
-@blp.route("/<execution_id>/retry", methods=["POST"])
-@blp.arguments(RetryBody, required=False)
-@blp.response(200, ExecutionSchema)
-@blp.alt_response(404, "NOT_FOUND")
-@blp.alt_response(409, "CONFLICT")
-def retry(body: dict[str, Any], execution_id: str) -> Execution:
-    """Run failed nodes again.
-
-    Possible whenever nodes have failed, also while siblings run; 409 when none has or the
-    execution is completed or cancelled, 422 when one that is named has not failed: nothing is
-    retried then. Of two retries at once one wins and the other gets 409.
-    """
-    here = installation()
-    node_ids = body.get("node_ids")
-    changed = change(here, execution_id, lambda e: engine.retry(e, node_ids, now=here.clock.now()))
-    here.ring()
-    return changed
 
 
 @blp.route("/<execution_id>/cancel", methods=["POST"])

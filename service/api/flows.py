@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import marshmallow as ma
@@ -11,11 +10,11 @@ from flowkit import engine
 from flowkit.errors import Conflict
 from flowkit.execution import ExecutionFilter
 from flowkit.flow import Flow
-from service.api import publishing
+from service.api import publishing, saving
 from service.api.body import Blueprint, read_json
 from service.api.installation import Installation, installation
 from service.api.paging import PageQuery, page
-from service.api.publishing import Saved
+from service.api.saving import ATTEMPTS, Condition, Publication
 from service.schemas import (
     FlowInputSchema,
     FlowPatchSchema,
@@ -26,8 +25,6 @@ from service.schemas import (
     page_of,
 )
 
-ATTEMPTS = 10
-"""How often a change is made anew when the flow changes at the same time."""
 CANCELLED_AT_ONCE = 100
 
 blp = Blueprint("Flows", __name__, url_prefix="/api/flows", description="What is to happen.")
@@ -79,10 +76,11 @@ def list_flows(query: dict[str, Any]) -> dict[str, Any]:
 
 @blp.route("", methods=["POST"])
 @blp.doc(requestBody=_body(FlowInputSchema))
-@blp.response(201, SavedFlowSchema)
+@blp.arguments(Publication, location="query")
+@blp.response(201, SavedFlowSchema, headers=saving.ETAG)
 @blp.alt_response(409, "CONFLICT")
 @blp.alt_response(422, "UNPROCESSABLE_ENTITY")
-def create_flow() -> dict[str, Any]:
+def create_flow(publication: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Store a new flow.
 
     It gets an id unless it names a free one. With errors it can be stored as an inactive draft,
@@ -94,59 +92,79 @@ def create_flow() -> dict[str, Any]:
     document = read_json()
     flow_id = publishing.new_flow_id(document, now)
     saved = publishing.save(document, flow_id, before=None, published=None, now=now)
-    here.store.insert_flow(saved.flow, publish=saved.publish)
-    return _answer(saved)
+    here.store.insert_flow(saved.flow, publish=saved.publish, **saving.authorship(publication))
+    return saving.answer(saved, saving.FIRST_REVISION)
 
 
 @blp.route("/<flow_id>")
-@blp.response(200, FlowSchema)
+@blp.response(200, FlowSchema, headers=saving.ETAG)
 @blp.alt_response(404, "NOT_FOUND")
-def get_flow(flow_id: str) -> dict[str, Any]:
+def get_flow(flow_id: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a flow as it was saved last."""
-    return installation().store.get_flow(flow_id).flow.to_dict()
+    flow, revision = installation().store.get_flow(flow_id)
+    return flow.to_dict(), saving.etag(revision)
 
 
 @blp.route("/<flow_id>", methods=["PUT"])
 @blp.doc(requestBody=_body(FlowInputSchema))
-@blp.response(200, SavedFlowSchema)
+@blp.arguments(Publication, location="query")
+@blp.arguments(Condition, location="headers")
+@blp.response(200, SavedFlowSchema, headers=saving.ETAG)
 @blp.alt_response(404, "NOT_FOUND")
 @blp.alt_response(409, "CONFLICT")
+@blp.alt_response(412, "PRECONDITION_FAILED")
 @blp.alt_response(422, "UNPROCESSABLE_ENTITY")
-def replace_flow(flow_id: str) -> dict[str, Any]:
+def replace_flow(
+    publication: dict[str, Any], condition: dict[str, Any], flow_id: str
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Replace a flow.
 
     Saving an active flow publishes its content as the next version, unless nothing that
-    executions depend on has changed. Executions under way stay with their version.
+    executions depend on has changed. Executions under way stay with their version. Without
+    `isPaused` a paused flow stays paused.
     """
     document = read_json()
     publishing.require_same_id(document, flow_id)
-    return _answer(_save(installation(), flow_id, lambda before: document))
+    saved = saving.save(installation(), flow_id, lambda before: document, publication)
+    return saving.answer(*saved)
 
 
 @blp.route("/<flow_id>", methods=["PATCH"])
 @blp.doc(requestBody=_body(FlowPatchSchema))
-@blp.response(200, SavedFlowSchema)
+@blp.arguments(Publication, location="query")
+@blp.arguments(Condition, location="headers")
+@blp.response(200, SavedFlowSchema, headers=saving.ETAG)
 @blp.alt_response(404, "NOT_FOUND")
 @blp.alt_response(409, "CONFLICT")
+@blp.alt_response(412, "PRECONDITION_FAILED")
 @blp.alt_response(422, "UNPROCESSABLE_ENTITY")
-def change_flow(flow_id: str) -> dict[str, Any]:
+def change_flow(
+    publication: dict[str, Any], condition: dict[str, Any], flow_id: str
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Change parts of a flow.
 
-    Each of `name`, `triggerType`, `isActive`, `nodes`, `edges` and `settings` that is given is
-    replaced whole. `{"isActive": true}` activates the flow and publishes it.
+    Each of `name`, `triggerType`, `isActive`, `isPaused`, `nodes`, `edges` and `settings` that
+    is given is replaced whole. `{"isActive": true}` activates the flow and publishes it.
+    `{"isPaused": true}` holds its executions where they are, also those that triggers go on to
+    start, until `{"isPaused": false}` lets them go on; delays that end meanwhile end then.
     """
     document = read_json()
     publishing.require_same_id(document, flow_id)
     publishing.require_patch(document)
-    return _answer(_save(installation(), flow_id, lambda before: before.to_dict() | document))
+    saved = saving.save(
+        installation(), flow_id, lambda before: before.to_dict() | document, publication
+    )
+    return saving.answer(*saved)
 
 
 @blp.route("/<flow_id>", methods=["DELETE"])
 @blp.arguments(DeleteQuery, location="query")
+@blp.arguments(Condition, location="headers")
 @blp.response(204)
 @blp.alt_response(404, "NOT_FOUND")
 @blp.alt_response(409, "CONFLICT")
-def delete_flow(query: dict[str, Any], flow_id: str) -> None:
+@blp.alt_response(412, "PRECONDITION_FAILED")
+def delete_flow(query: dict[str, Any], condition: dict[str, Any], flow_id: str) -> None:
     """Delete a flow.
 
     409 while executions of it are under way, unless they are to be cancelled. Their history
@@ -154,9 +172,10 @@ def delete_flow(query: dict[str, Any], flow_id: str) -> None:
     """
     here = installation()
     if not query["cancel"]:
-        here.store.delete_flow(flow_id)
+        _delete(here, flow_id)
         return
-    _save(here, flow_id, lambda before: before.to_dict() | {"isActive": False})
+    # At the revision that was meant. Whoever changes the flow from here on changes a deleted one.
+    saving.save(here, flow_id, lambda before: before.to_dict() | {"isActive": False}, {})
     for _ in range(ATTEMPTS):
         _cancel_live(here, flow_id)
         try:
@@ -175,28 +194,18 @@ def validate_flow(flow_id: str) -> dict[str, Any]:
     return {"problems": installation().store.get_flow(flow_id).flow.validate()}
 
 
-def _answer(saved: Saved) -> dict[str, Any]:
-    return saved.flow.to_dict() | {"problems": saved.problems}
-
-
-def _save(here: Installation, flow_id: str, change: Callable[[Flow], Any]) -> Saved:
-    """Store what `change` makes of a flow, making it anew when the flow changes meanwhile."""
-    for _ in range(ATTEMPTS):
-        before, revision = here.store.get_flow(flow_id)
-        last = here.store.get_version(flow_id, before.version) if before.version else None
-        saved = publishing.save(
-            change(before),
-            flow_id,
-            before=before,
-            published=last,
-            now=here.clock.now(),
-        )
-        try:
-            here.store.replace_flow(saved.flow, revision=revision, publish=saved.publish)
-        except Conflict:
-            continue
-        return saved
-    raise Conflict(f"flow {flow_id} keeps changing; try again")
+def _delete(here: Installation, flow_id: str) -> None:
+    """Delete a flow, at the revision that the request names if it names one."""
+    if not saving.conditional():
+        here.store.delete_flow(flow_id)
+        return
+    revision = here.store.get_flow(flow_id).revision
+    saving.require_match(flow_id, revision)
+    try:
+        here.store.delete_flow(flow_id, revision=revision)
+    except Conflict:
+        saving.require_match(flow_id, here.store.get_flow(flow_id).revision)
+        raise
 
 
 def _cancel_live(here: Installation, flow_id: str) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import marshmallow as ma
 
 from flowkit.problems import Problem
 from service.api.body import Blueprint
-from service.api.errors import Refused
+from service.api.errors import STORE_UNAVAILABLE, Refused
 from service.api.installation import installation
-from service.schemas import WireSchema
+from service.schemas import WireSchema, schema_for
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,13 @@ class HealthSchema(WireSchema):
     status = ma.fields.String(required=True, validate=ma.validate.Equal("ok"))
 
 
+class ReadinessSchema(WireSchema):
+    """Whether a process can do its work; degraded when it can, but not as it should."""
+
+    status = ma.fields.String(required=True, validate=ma.validate.OneOf(["ok", "degraded"]))
+    problems = ma.fields.List(ma.fields.Nested(schema_for(Problem)))
+
+
 @blp.route("/healthz")
 @blp.doc(security=[])
 @blp.response(200, HealthSchema)
@@ -33,14 +41,24 @@ def healthz() -> dict[str, str]:
 
 @blp.route("/readyz")
 @blp.doc(security=[])
-@blp.response(200, HealthSchema)
+@blp.response(200, ReadinessSchema)
 @blp.alt_response(503, "SERVICE_UNAVAILABLE")
-def readyz() -> dict[str, str]:
-    """Tell whether the store can be read; 503 when it cannot."""
+def readyz() -> dict[str, Any]:
+    """Tell whether store and queue can be reached.
+
+    503 when the store cannot: nothing is accepted. Without the queue the service is degraded:
+    triggers are accepted, and workers find them by their sweep.
+    """
     try:
         installation().store.ping()
     except Exception as error:
         log.warning("the store cannot be read: %s", error)
-        message = "The store cannot be read; the service's log says why."
-        raise Refused(503, [Problem("store.unavailable", "", message)]) from error
+        raise Refused(503, [STORE_UNAVAILABLE]) from error
+    try:
+        installation().queue()
+    except Exception as error:
+        log.warning("the queue cannot be reached: %s", error)
+        message = "The queue does not answer: work waits for the sweep of the workers."
+        problem = Problem("queue.unavailable", "", message, "warning")
+        return {"status": "degraded", "problems": [problem]}
     return {"status": "ok"}

@@ -13,6 +13,7 @@ from functools import lru_cache
 from flask import current_app
 
 from flowkit.clock import Clock
+from flowkit.engine import Limits
 from flowkit.flow import Flow
 from service.settings import Settings
 from service.store.base import Store
@@ -30,12 +31,19 @@ class Installation:
     store: Store
     clock: Clock
     bell: Callable[[], None]
+    queue: Callable[[], None]
+    """Raises when the queue does not answer."""
     version: Callable[[str, int], Flow] = field(init=False)
     """Returns a published version; cached, since a version never changes."""
 
     def __post_init__(self) -> None:
         cached = lru_cache(maxsize=FLOWS_CACHED)(self.store.get_version)
         object.__setattr__(self, "version", cached)
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of what is started."""
+        return Limits(execution_bytes=self.settings.execution_limit_bytes)
 
     def ring(self) -> None:
         """Wake a worker. The work is stored, so a bell that fails costs time and nothing else."""

@@ -56,25 +56,40 @@ class CursorField(ma.fields.Field[PageKey]):
             raise ma.ValidationError(message) from None
 
 
-class PageQuery(WireSchema):
-    """The query parameters of every list."""
+class LimitQuery(WireSchema):
+    """How long a page is."""
 
     limit = ma.fields.Integer(
         load_default=LIMIT,
         validate=ma.validate.Range(1, LIMIT_MOST),
         metadata={"description": "Most items in the answer."},
     )
+
+
+class PageQuery(LimitQuery):
+    """The query parameters of a list that is newest first."""
+
     cursor = CursorField(metadata={"description": "`nextCursor` of the page before."})
 
 
+def newest_first(record: Any) -> PageKey:
+    """Return the key of a record in a list of the newest first."""
+    return PageKey(record.created_at, record.id)
+
+
+def by_creation(record: Any) -> str:
+    """Return the cursor behind a record of a list that is newest first."""
+    return write_cursor(newest_first(record))
+
+
 def page(
-    records: Sequence[R], limit: int, write: Callable[[R], dict[str, Any]] = to_wire
+    records: Sequence[R],
+    limit: int,
+    write: Callable[[R], dict[str, Any]] = to_wire,
+    behind: Callable[[R], str] = by_creation,
 ) -> dict[str, Any]:
     """Return a page: of `records`, read with one more than `limit`, the first `limit`."""
-    shown = records[:limit]
-    more = len(records) > limit
-    last: Any = shown[-1] if more else None
     return {
-        "items": [write(record) for record in shown],
-        "nextCursor": write_cursor(PageKey(last.created_at, last.id)) if more else None,
+        "items": [write(record) for record in records[:limit]],
+        "nextCursor": behind(records[limit - 1]) if len(records) > limit else None,
     }

@@ -18,7 +18,7 @@ from flowkit.wire import iso
 
 OURS = frozenset({"id", "version", "createdAt", "updatedAt", "problems"})
 """Keys of a flow document that are the service's: what a client sends there is ignored."""
-PATCHABLE = frozenset({"name", "triggerType", "isActive", "nodes", "edges", "settings"})
+PATCHABLE = frozenset({"name", "triggerType", "isActive", "isPaused", "nodes", "edges", "settings"})
 FLOW_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 RESERVED_IDS = frozenset({"trigger"})
 """Ids under which a flow could not be reached, since the path means something else."""
@@ -34,12 +34,19 @@ class Saved:
 
 
 def save(
-    document: Any, flow_id: str, *, before: Flow | None, published: Flow | None, now: datetime
+    document: Any,
+    flow_id: str,
+    *,
+    before: Flow | None,
+    published: Flow | None,
+    now: datetime,
+    publish: bool = False,
 ) -> Saved:
     """Return what to store for a document.
 
     Saving an active flow publishes its content as the next version, unless the last version has
-    that content. Saving an inactive one publishes nothing, and it may have errors.
+    that content. Saving an inactive one publishes nothing, and it may have errors. Whether it is
+    paused is no content, and stays as it is unless the document says so.
 
     Parameters
     ----------
@@ -53,31 +60,35 @@ def save(
         Snapshot of the last version, if there is one.
     now : datetime
         The time of the request.
+    publish : bool
+        Whether the content is to become a version in any case.
 
     Raises
     ------
     Invalid
-        When the document can be no flow, or asks to be active with errors in it.
+        When the document can be no flow, or asks to be active or published with errors in it.
     """
     require_object(document)
     version = before.version if before is not None else 0
+    paused = before is not None and before.is_paused
     created_at = (before.created_at if before is not None else None) or now
     flow = Flow.from_dict(
         {key: value for key, value in document.items() if key not in OURS}
         | {
             "id": flow_id,
             "isActive": False if document.get("isActive") is None else document["isActive"],
+            "isPaused": paused if document.get("isPaused") is None else document["isPaused"],
             "version": version,
             "createdAt": iso(created_at),
             "updatedAt": iso(now),
         }
     )
     problems = flow.validate()
-    if not flow.is_active:
+    if not flow.is_active and not publish:
         return Saved(flow, False, problems)
     if errors(problems):
         raise Invalid(problems)
-    if published is not None and published.content() == flow.content():
+    if not publish and published is not None and published.content() == flow.content():
         return Saved(flow, False, problems)
     return Saved(flow.replace(version=version + 1), True, problems)
 

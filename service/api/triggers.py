@@ -11,13 +11,15 @@ from flask import request
 
 from flowkit import engine
 from flowkit.errors import Invalid
-from flowkit.execution import Execution, ExecutionStatus, new_id
+from flowkit.execution import Execution, ExecutionStatus, derived_id, new_id
 from flowkit.problems import Problem
-from service import faults
+from service import faults, idempotency
 from service.api.body import Blueprint, read_bytes, read_json
 from service.api.errors import Refused
 from service.api.installation import Installation, installation
+from service.contacts import remember
 from service.schemas import schema_for
+from service.store.base import TriggerKey
 
 WAIT_SECONDS = 10.0
 """How long ``?wait=true`` watches at most."""
@@ -60,7 +62,14 @@ blp = Blueprint(
             "description": "Answer with 200 once every execution has left `running`, or after "
             "10 s. Not with more than FLOWKIT_TRIGGER_SYNC_LIMIT flows.",
             "schema": {"type": "boolean", "default": False},
-        }
+        },
+        {
+            "name": idempotency.HEADER,
+            "in": "header",
+            "description": "Names the event: the same key with the same payload starts nothing "
+            "again, and is answered as the first time, for FLOWKIT_IDEMPOTENCY_HOURS.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        },
     ],
     requestBody={
         "description": "The payload, any JSON value. No body is the payload `null`.",
@@ -88,13 +97,14 @@ def trigger(trigger_type: str) -> tuple[Triggered, int]:
     here = installation()
     wait = _wait_asked()
     payload = _payload(here.settings.payload_limit_bytes)
-    active = here.store.active_versions(trigger_type)
-    executions, problems = _start(here, active, payload)
+    active, pinned = _pinned(here, trigger_type, payload)
+    executions, problems = _start(here, active, payload, pinned)
     if executions:
         faults.hit("before_create")
-        here.store.create(executions)
+        here.store.create(executions, absent=True)
         faults.hit("after_create")
         here.ring()
+        remember(here.store, executions)
     if not active:
         message = f"No active flow has the trigger type {trigger_type!r}; nothing was started."
         problems.append(Problem("trigger.unknown", "", message, "warning"))
@@ -128,17 +138,57 @@ def _payload(limit: int) -> Any:
     return read_json()
 
 
+def _pinned(
+    here: Installation, trigger_type: str, payload: Any
+) -> tuple[Sequence[tuple[str, int]], TriggerKey | None]:
+    """Return which flows to start, and the header's key if it settled that."""
+    header = request.headers.get(idempotency.HEADER)
+    if header is not None:
+        idempotency.check_header(header)
+    active = here.store.active_versions(trigger_type)
+    if header is None:
+        return active, None
+    now = here.clock.now()
+    key = idempotency.header_key(header, trigger_type, payload, active, now=now)
+    pinned = _pin(here, key)
+    idempotency.require_same(key, pinned)
+    return pinned.versions, pinned
+
+
+def _pin(here: Installation, key: TriggerKey) -> TriggerKey:
+    pinned = here.store.pin(key)
+    faults.hit("after_pin")
+    return pinned
+
+
 def _start(
-    here: Installation, active: Sequence[tuple[str, int]], payload: Any
+    here: Installation,
+    active: Sequence[tuple[str, int]],
+    payload: Any,
+    header: TriggerKey | None,
 ) -> tuple[list[Execution], list[Problem]]:
-    """Return the executions to create, and why other flows were not started."""
+    """Return the executions to create, and why other flows were not started.
+
+    What a key has pinned is started as it was, or would have been, at that moment: whoever does
+    it again makes the same execution.
+    """
     now = here.clock.now()
     executions: list[Execution] = []
     problems: list[Problem] = []
     for flow_id, version in active:
         try:
             flow = here.version(flow_id, version)
-            execution = engine.start(flow, payload, execution_id=new_id(now), now=now)
+            own = idempotency.payload_key(flow, payload, now=now)
+            pinned = header if own is None else _pin(here, own)
+            if own is not None and pinned is not None:
+                flow = here.version(*pinned.versions[0])
+            execution_id, at = new_id(now), now
+            if pinned is not None:
+                execution_id = derived_id(pinned.seed, flow.id or "", flow.version)
+                at = pinned.created_at
+            execution = engine.start(
+                flow, payload, execution_id=execution_id, now=at, limits=here.limits
+            )
         except Invalid as refusal:
             problems += refusal.problems
         else:

@@ -46,7 +46,10 @@ from flowkit.flow import Flow, FlowVersion
 
 
 class StoredFlow(NamedTuple):
-    """A flow as stored, and the revision that guards its next change."""
+    """A flow as stored, and the revision that guards its next change.
+
+    The revision is 1 when a flow is inserted, and rises by one each time it is replaced.
+    """
 
     flow: Flow
     revision: int
@@ -111,12 +114,12 @@ class Flows(Protocol):
         """
         ...
 
-    def delete_flow(self, flow_id: str) -> None:
-        """Remove a flow.
+    def delete_flow(self, flow_id: str, *, revision: int | None = None) -> None:
+        """Remove a flow, if it still has `revision` where one is given.
 
         Its snapshots stay: executions refer to them, also one that a trigger is just creating.
         Atomic and durable. Raises `NotFound`, or `Conflict` while an execution of it is
-        running or delayed.
+        running or delayed, or when the revision has passed.
         """
         ...
 
@@ -280,9 +283,10 @@ class Work(Protocol):
     def commit(self, patches: Sequence[Patch], *, now: datetime, lease_ms: int = 0) -> list[Answer]:
         """Apply patches, each all or nothing under its guards (`flowkit.execution.judge`).
 
-        The branch counts, the status (`flowkit.execution.status_of`), ``resume_at`` (the
-        earliest of any waiting branch), ``revision``, ``updated_at`` and ``ended_at`` of each
-        execution change in the same atomic step. Spawned branches that are ``running`` are
+        The branch counts, ``bytes``, the status (`flowkit.execution.status_of`), ``resume_at``
+        (the earliest of any waiting branch), ``flow_version`` where a patch has one,
+        ``revision``, ``updated_at`` and ``ended_at`` of each execution change in the same atomic
+        step. Spawned branches that are ``running`` are
         under the caller's claim, with a lease of `lease_ms`. Durable when one of the patches
         asks for it. The patches are of different executions. Answers in the order of the
         patches; a patch of an execution that does not exist is ``fenced``.
@@ -305,6 +309,10 @@ class Contacts(Protocol):
 
         Older is an earlier ``updated_at``; ``created_at`` stays that of the first.
         """
+        ...
+
+    def get_contact(self, contact_id: str) -> Contact:
+        """Return a contact. Raises `NotFound`."""
         ...
 
     def list_contacts(self, *, after: str | None = None, limit: int) -> list[Contact]:
@@ -346,11 +354,18 @@ class Broadcasts(Protocol):
         ...
 
     def due_broadcasts(self, *, now: datetime, limit: int) -> list[Broadcast]:
-        """Return running broadcasts whose ``next_at`` has come, those longest due first."""
+        """Return broadcasts whose ``next_at`` has come, those longest due first.
+
+        Whatever their status: one that broke off while it was handed in, or was cancelled, has
+        something left to be cleared away.
+        """
         ...
 
     def put_recipients(self, broadcast_id: str, number: int, recipients: Sequence[object]) -> None:
-        """Keep a batch of recipients (JSON values) under its number, from 0. Durable."""
+        """Keep a batch of recipients (JSON values) under its number, from 0. Durable.
+
+        Takes the place of one that has the number already.
+        """
         ...
 
     def get_recipients(self, broadcast_id: str, number: int) -> list[object]:

@@ -20,6 +20,9 @@ from flowkit.nodetype import Outcome
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
+from service.worker.broadcasting import Broadcasting
+from service.worker.heartbeat import Heartbeat
+from service.worker.holding import Holding
 from service.worker.queue import Doorbell
 from service.worker.retention import Retention
 from service.worker.runner import Perform, Runner
@@ -68,6 +71,8 @@ def check(settings: Settings) -> None:
     ------
     SettingsError
         When queue, store or channel refuse them.
+    StoreUnavailable
+        When the store's server does not answer.
     """
     Doorbell(settings).close()
     with contextlib.closing(open_store(settings)), channels(settings):
@@ -79,6 +84,7 @@ def work(settings: Settings) -> None:
     stop = threading.Event()
     store = open_store(settings)
     doorbell = Doorbell(settings)
+    heartbeat = Heartbeat(settings.data_dir)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = SystemClock()
     with contextlib.closing(store), channels(settings) as perform:
@@ -89,13 +95,22 @@ def work(settings: Settings) -> None:
             owner=owner,
             lease_seconds=settings.lease_seconds,
             sweep_seconds=settings.sweep_seconds,
-            limits=Limits(settings.fork_queue_limit, settings.result_limit_bytes),
+            limits=Limits(
+                fork_queue=settings.fork_queue_limit,
+                result_bytes=settings.result_limit_bytes,
+                execution_bytes=settings.execution_limit_bytes,
+            ),
             batch=settings.claim_batch,
             concurrency=settings.effect_concurrency,
             ring=doorbell.ring,
+            beat=heartbeat.beat,
         )
 
-        chores: list[Chore] = [Retention(store, settings)]
+        chores: list[Chore] = [
+            Holding(store, ring=doorbell.ring),
+            Broadcasting(store, doorbell.ring),
+            Retention(store, settings),
+        ]
         sweep = Sweep(
             store,
             chores,
@@ -120,4 +135,5 @@ def work(settings: Settings) -> None:
         sweeper.join()
         listener.join(timeout=5)
         doorbell.close()
+        heartbeat.end()
         log.info("worker %d ends after %d commits", os.getpid(), store.transactions)

@@ -66,6 +66,10 @@ class Doorbell:
             self._broken_until = time.monotonic() + BROKEN_SECONDS
             log.warning("no bell was rung (%s); workers will find the work by their sweep", error)
 
+    def ping(self) -> None:
+        """Raise, whatever the reason, unless the queue answers."""
+        self._huey.pending_count()
+
     def listen(self, wake: Callable[[], None], stop: threading.Event) -> threading.Thread:
         """Call `wake` for each bell, on a thread that ends when `stop` is set."""
         self._wake = wake

@@ -35,7 +35,7 @@ class Retention:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._days = settings.retention_days
-        self._archived = settings.archive_url is not None
+        self._expires = settings.expires_after_days
         self._keys = timedelta(hours=settings.idempotency_hours)
         self._counted: date | None = None
         self._next: datetime | None = None
@@ -62,6 +62,6 @@ class Retention:
 
     def _until(self, now: datetime) -> datetime | None:
         """Return before when an execution must have ended to be removed now."""
-        if not self._days or self._archived:
+        if self._expires is None:
             return None
-        return min(now - timedelta(days=self._days), beginning(first_open_day(now)))
+        return min(now - timedelta(days=self._expires), beginning(first_open_day(now)))

@@ -43,6 +43,12 @@ STOP_SECONDS = 20.0
 """For how long a worker that stops tries to record what a failing store does not take."""
 LEAST_SLEEP_SECONDS = 0.02
 EVIDENCE_TRIES = 5
+EFFECT_SHARE = 2 / 3
+"""Part of a lease that an effect may take at most: as much as is left right before a renewal.
+
+So an effect has ended before anyone else can take its branch for given up, also when no renewal
+gets through any more.
+"""
 
 
 @dataclass(slots=True)
@@ -67,11 +73,11 @@ class Late:
     event: Ended
 
 
-def refs_of(held: Held) -> list[BranchRef]:
+def refs_of(claim: Claim) -> list[BranchRef]:
     """Return the proof of what is held."""
     return [
-        BranchRef(held.claim.head.id, branch.branch_id, branch.epoch)
-        for branch in held.claim.branches.values()
+        BranchRef(claim.head.id, branch.branch_id, branch.epoch)
+        for branch in claim.branches.values()
     ]
 
 
@@ -96,6 +102,8 @@ class Runner:
         Branches claimed at once; effects performed at once.
     ring : callable
         Wakes another worker.
+    beat : callable
+        Called at every pass of the loop, at least every `sweep_seconds` unless it is stuck.
     """
 
     def __init__(
@@ -111,6 +119,7 @@ class Runner:
         batch: int = 100,
         concurrency: int = 16,
         ring: Callable[[], None] = lambda: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._perform = perform
@@ -122,11 +131,14 @@ class Runner:
         self._batch = batch
         self._concurrency = concurrency
         self._ring = ring
+        self._beat = beat
         self._inbox: queue.SimpleQueue[tuple[BranchRef, Ended] | None] = queue.SimpleQueue()
         self._held: dict[str, Held] = {}
         self._late: list[Late] = []
         self._late_rests_until = 0.0
-        self._returned: list[BranchRef] = []
+        self._returned: dict[BranchRef, bool] = {}
+        self._paused: frozenset[str] = frozenset()
+        self._paused_read = -math.inf
         self._in_flight: dict[BranchRef, Performance] = {}
         self._flow = lru_cache(maxsize=256)(store.get_version)
         self._stopping = threading.Event()
@@ -155,6 +167,7 @@ class Runner:
         """Work until stopped. Errors of the store are logged and outlived."""
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="effect") as pool:
             while not self._done():
+                self._beat()
                 try:
                     self._collect(self._patience())
                     self.step(pool)
@@ -173,7 +186,8 @@ class Runner:
 
     def step(self, pool: ThreadPoolExecutor) -> None:
         """Do once what is to be done: renew, claim, advance and commit."""
-        self._watch_clock()
+        self._read_paused()
+        self._watch_clock()  # as late as can be: a jump behind its back takes others' leases
         if time.monotonic() - self._renewed >= self._lease / 3:
             self._renew()
         self._claim()
@@ -250,7 +264,7 @@ class Runner:
     # ----------------------------------------------------------------- leases
 
     def _renew(self) -> None:
-        refs = [ref for held in self._held.values() for ref in refs_of(held)]
+        refs = [ref for held in self._held.values() for ref in refs_of(held.claim)]
         started = time.monotonic()
         if refs:
             gone = self._store.renew(refs, now=self._clock.now(), lease_ms=self._lease_ms)
@@ -275,6 +289,12 @@ class Runner:
         self._offset = offset
 
     # ------------------------------------------------------------------ claiming
+
+    def _read_paused(self) -> None:
+        """Look which flows are paused, once per sweep interval: see `service.worker.holding`."""
+        if time.monotonic() - self._paused_read >= self._sweep:
+            self._paused = self._store.paused_flows()
+            self._paused_read = time.monotonic()
 
     def _free(self) -> int:
         return max(0, self._concurrency - len(self._in_flight))
@@ -303,11 +323,14 @@ class Runner:
             taken += len(claim.branches)
             resumed: list[Event] = [Resume(branch_id) for branch_id in claim.branches]
             held = self._held.get(claim.head.id)
-            if held is None:
-                self._held[claim.head.id] = Held(claim, resumed)
-            else:
+            if held is not None:
                 # What we thought ours and claim anew had been another's in between.
                 self._give_up(held, claim.branches.keys())
+            if claim.head.flow_id in self._paused:
+                self._returned |= dict.fromkeys(refs_of(claim), True)
+            elif held is None:
+                self._held[claim.head.id] = Held(claim, resumed)
+            else:
                 self._held[claim.head.id] = held
                 branches = held.claim.branches | claim.branches
                 held.claim = Claim(claim.head, branches, claim.runs)
@@ -325,9 +348,9 @@ class Runner:
         turns: list[tuple[Held, Turn]] = []
         for held in news:
             flow = self._flow(held.claim.head.flow_id, held.claim.head.flow_version)
-            turn = engine.advance(
-                flow, held.claim, held.events, now=now, limits=replace(self._limits, effects=room)
-            )
+            hold = held.claim.head.flow_id in self._paused
+            limits = replace(self._limits, effects=room, hold=hold)
+            turn = engine.advance(flow, held.claim, held.events, now=now, limits=limits)
             room = max(0, room - len(turn.effects))
             turns.append((held, turn))
         faults.hit("before_commit")
@@ -381,7 +404,9 @@ class Runner:
     def _return(self, held: Held) -> None:
         """Leave the branches that have news to whoever claims them next."""
         branch_ids = {event.branch_id for event in held.events}
-        self._returned += [ref for ref in refs_of(held) if ref.branch_id in branch_ids]
+        for ref in refs_of(held.claim):
+            if ref.branch_id in branch_ids:
+                self._returned[ref] = False
         self._give_up(held, branch_ids)
 
     def _offer_late(self) -> None:
@@ -399,11 +424,17 @@ class Runner:
     def _release(self) -> None:
         """Release what was returned, once what is known of it is recorded."""
         unrecorded = {late.execution_id for late in self._late}
-        refs = [ref for ref in self._returned if ref.execution_id not in unrecorded]
-        if refs:
-            self._store.release(refs, now=self._clock.now())
-            self._returned = [ref for ref in self._returned if ref not in refs]
-            self._more = True
+        for hold in (False, True):
+            refs = [
+                ref
+                for ref, parked in self._returned.items()
+                if parked is hold and ref.execution_id not in unrecorded
+            ]
+            if refs:
+                self._store.release(refs, now=self._clock.now(), hold=hold)
+                for ref in refs:
+                    del self._returned[ref]
+                self._more = self._more or not hold
 
     def _offer(self, late: Late) -> None:
         """Offer an outcome that may no longer lead on as evidence of what happened."""
@@ -411,7 +442,8 @@ class Runner:
             execution = self._store.get_execution(late.execution_id)
             run = next(r for r in execution.executed_nodes if r.idempotency_key == late.key)
             patch = engine.evidence(
-                late.execution_id, run, late.attempt, late.event.outcome, late.event.at
+                *(late.execution_id, run, late.attempt, late.event.outcome, late.event.at),
+                self._limits,
             )
             if patch is None:
                 return
@@ -425,20 +457,23 @@ class Runner:
         """Perform one effect; runs on a thread of the pool, and always reports."""
         outcome = NOT_PERFORMED
         try:
-            if self._still_held(ref):
+            effect = performance.effect
+            timeout = min(effect.timeout, self._lease * EFFECT_SHARE)
+            if self._still_held(ref, timeout):
                 faults.hit("before_effect")
                 outcome = PERFORMANCE_BROKE
-                outcome = self._perform(performance)
+                bounded = replace(performance, effect=replace(effect, timeout=timeout))
+                outcome = self._perform(bounded)
                 faults.hit("after_effect")
         except BaseException:  # also one that means to end this thread
             log.exception("the effect under %s broke off", performance.key)
         self._inbox.put((ref, Ended(ref.branch_id, outcome, self._clock.now())))
 
-    def _still_held(self, ref: BranchRef) -> bool:
-        """Look at the lease; in the store, if this process may have slept past it."""
+    def _still_held(self, ref: BranchRef, seconds: float) -> bool:
+        """Look whether the lease holds so long; in the store, if it must be renewed for that."""
         if not self._holds(ref):
             return False
-        if time.monotonic() - self._renewed < self._lease:
+        if time.monotonic() - self._renewed + seconds <= self._lease:
             return True
         return not self._store.renew([ref], now=self._clock.now(), lease_ms=self._lease_ms)
 

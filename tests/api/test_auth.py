@@ -26,7 +26,7 @@ def addresses(service: Service) -> list[tuple[str, str, str]]:
     found = []
     with service.app.test_request_context():
         for rule in service.app.url_map.iter_rules():
-            values = dict.fromkeys(rule.arguments, "docs.html")
+            values = {name: 1 if name == "version" else "docs.html" for name in rule.arguments}
             _, path = rule.build(values) or ("", "")
             found += [(method, path, rule.endpoint) for method in rule.methods or ()]
     return found

@@ -69,7 +69,7 @@ def test_every_route_is_in_the_document_with_its_security(service: Service, docu
         if method in METHODS
     }
     routes = {
-        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)): rule.endpoint
+        (method.lower(), re.sub(r"<(?:\w+(?:\(.*\))?:)?(\w+)>", r"{\1}", rule.rule)): rule.endpoint
         for rule in service.app.url_map.iter_rules()
         for method in rule.methods or ()
         if method.lower() in METHODS and not rule.endpoint.startswith(("docs.", "api-docs."))

@@ -136,7 +136,9 @@ def test_all_executions_are_stored_in_one_call_before_the_bell(
     order: list[Any] = []
     create = service.store.create
     monkeypatch.setattr(faults, "hit", order.append)
-    monkeypatch.setattr(service.store, "create", lambda e: (order.append(len(e)), create(e)))
+    monkeypatch.setattr(
+        service.store, "create", lambda e, **o: (order.append(len(e)), create(e, **o))
+    )
     object.__setattr__(service.app.extensions["flowkit"], "bell", lambda: order.append("ring"))
     assert trigger(service)[0] == 202
     assert order == ["before_create", 3, "after_create", "ring"]
@@ -147,7 +149,7 @@ def test_a_crash_of_the_store_is_no_acceptance(
 ) -> None:
     service.add(delayed())
 
-    def full(executions: Any) -> None:
+    def full(executions: Any, **options: Any) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(service.store, "create", full)
@@ -161,9 +163,9 @@ def test_a_flow_deleted_in_between_is_started_once_more_and_runs(
     flow = service.add(sending())
     create = service.store.create
 
-    def late(executions: Any) -> None:
+    def late(executions: Any, **options: Any) -> None:
         service.store.delete_flow(flow["id"])
-        create(executions)
+        create(executions, **options)
 
     monkeypatch.setattr(service.store, "create", late)
     (execution,) = service.start()
@@ -221,3 +223,16 @@ def test_published_flows_are_parsed_once(service: Service, monkeypatch: pytest.M
 
     monkeypatch.setattr(service.store, "get_version", again)
     assert len(service.start()) == 1
+
+
+def test_a_payload_that_leaves_an_execution_no_room_does_not_start_it(
+    make_service: Callable[..., Service],
+) -> None:
+    service = make_service(execution_limit_bytes=2**16)
+    service.add(sending())
+    answer = service("POST", "/api/flows/trigger/cart", PAYLOAD | {"text": "x" * 2**16})
+    assert answer.status_code == 200
+    body = answer.get_json()
+    assert body["executions"] == []
+    assert [problem["code"] for problem in body["problems"]] == ["trigger.execution_too_large"]
+    service.start()

@@ -117,7 +117,9 @@ def test_a_setting_that_is_wrong(tmp_path: Path) -> None:
         ("API_KEY", "short", "malformed"),
         ("API_KEY", "a key with spaces", "malformed"),
         ("REDIS_URL", "localhost:6379", "malformed"),
-        ("MONGODB_URL", "mongodb://localhost", "SQLite store only"),
+        ("MONGODB_URL", "localhost:27017", "malformed"),
+        ("MONGODB_URL", "http://localhost", "malformed"),
+        ("STORE_WAIT_SECONDS", "-1", "from 0"),
         ("LOG_LEVEL", "LOUD", "DEBUG"),
         ("WHATSAPP_BASE_URL", "graph.facebook.com", "malformed"),
         ("WHATSAPP_TOKEN", "read with its newline\n", "malformed"),
@@ -137,7 +139,7 @@ def test_a_setting_out_of_bounds_is_refused_by_name(name: str, value: str, said:
 
 
 def test_no_error_shows_a_secret() -> None:
-    for name in ("API_KEY", "REDIS_URL", "WHATSAPP_TOKEN", "WHATSAPP_APP_SECRET"):
+    for name in ("API_KEY", "REDIS_URL", "MONGODB_URL", "WHATSAPP_TOKEN", "WHATSAPP_APP_SECRET"):
         with pytest.raises(SettingsError) as caught:
             Settings.from_environment({f"FLOWKIT_{name}": "the secret\n"})
         assert "the secret" not in str(caught.value)
@@ -160,6 +162,11 @@ def test_settings_pass_through_the_environment_unchanged(tmp_path: Path) -> None
         data_dir=tmp_path, api_key="k" * 20, lease_seconds=1.5, claim_batch=7, whatsapp_token="t"
     )
     assert Settings.from_environment(settings.to_environment()) == settings
+
+
+def test_an_option_with_the_value_of_a_default_is_passed_on_against_a_variable() -> None:
+    variables = {"FLOWKIT_EFFECT_CONCURRENCY": "4"} | Settings().to_environment()
+    assert Settings.from_environment(variables) == Settings()
 
 
 # ------------------------------------------------------------------------ the key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from flowkit.testing import SIMPLE
 from service import supervisor
-from tests.cli.program import alive, descendants
+from tests.cli.program import alive, descendants, flowkit
 from tests.processes import HOST, KEY, Installation, installation, until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -108,7 +109,21 @@ def test_a_process_that_cannot_run_as_it_is_set_up_ends_all(
     watched = supervisor.Supervisor([["worker", "--child"]], settings)
     watched.watch()
     watched.stop()
-    assert watched.status == supervisor.UNUSABLE
+    assert watched.status == 2
+
+
+@pytest.mark.parametrize("status", [2, 3])
+def test_it_ends_as_a_process_that_could_not_start(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(program))
+    watched = supervisor.Supervisor([["worker"]], {})
+    watched.watch()
+    watched.stop()
+    assert watched.status == status
 
 
 def test_a_worker_alone(here: Installation) -> None:
@@ -158,3 +173,32 @@ def test_the_simulator_alone(here: Installation) -> None:
     assert item["to"] == "+5511999990000"
     assert here.stop(simulator) == 0
     assert not any(map(alive, processes))
+
+
+def test_workers_in_several_processes(here: Installation) -> None:
+    workers = here.start("worker", "--processes", "2", "--threads", "3")
+    until(lambda: here.said(workers).count("is ready") == 2)
+    processes = descendants(workers.pid)
+    first, _ = pids(processes, "worker")
+    assert "FLOWKIT_EFFECT_CONCURRENCY=3" in Path(f"/proc/{first}/environ").read_text()
+    os.kill(first, signal.SIGKILL)
+    until(lambda: here.said(workers).count("is ready") == 3, what="it is started again")
+    processes = descendants(workers.pid)
+    until(lambda: "2 worker processes are alive" in checked(here)[1])
+    assert here.stop(workers) == 0, here.said(workers)
+    assert not any(map(alive, processes))
+    assert checked(here) == (1, "0 worker processes are alive\n")
+
+
+def checked(here: Installation) -> tuple[int, str]:
+    process = flowkit("worker", "--check", "--data", here.directory / "data")
+    assert process.stderr == ""
+    return process.returncode, process.stdout
+
+
+def test_a_worker_that_is_stuck_is_told(here: Installation) -> None:
+    sign = here.directory / "data" / f"worker-{socket.gethostname()}-{os.getpid()}.alive"
+    sign.parent.mkdir()
+    sign.touch()
+    os.utime(sign, (0, 0))
+    assert checked(here) == (1, f"no sign of life for 60 s from worker {os.getpid()}\n")

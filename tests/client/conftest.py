@@ -51,8 +51,19 @@ class FakeService:
             case "POST", ["flows", "trigger", trigger_type]:
                 answer = {"triggerType": trigger_type, "executions": [], "problems": []}
                 return httpx.Response(202, json=answer)
+            case "POST", ["flows", flow_id, "broadcast"] if flow_id in self.flows:
+                paused = "content-length" not in request.headers
+                told = {"id": "b/1", "status": "paused" if paused else "running"}
+                return httpx.Response(202, json=told)
+            case "POST", ["broadcasts", "b/1", "resume" | "pause" | "cancel" as action]:
+                status = {"resume": "running", "pause": "paused", "cancel": "cancelled"}[action]
+                return httpx.Response(200, json={"id": "b/1", "status": status})
+            case "GET" | "PATCH", ["broadcasts", "b/1"]:
+                return httpx.Response(200, json={"id": "b/1", "status": "running"})
             case "GET", ["executions"]:
                 return self.page(request, self.executions)
+            case "POST", ["executions", "retry"]:
+                return self.retry(json.loads(request.content))
             case "GET", ["node-types"]:
                 return self.page(request, [{"type": "DELAY"}, {"type": "END"}])
             case ("GET", ["executions", wanted]) | (
@@ -70,6 +81,20 @@ class FakeService:
         start = int(request.url.params.get("cursor", "0"))
         more = str(start + size) if start + size < len(items) else None
         return httpx.Response(200, json={"items": items[start : start + size], "nextCursor": more})
+
+    def retry(self, body: dict[str, Any]) -> httpx.Response:
+        """Retry one execution in a call; refuse those that have completed."""
+        number = int(body.get("cursor", "0"))
+        document = self.executions[number]
+        problem = {"code": "conflict", "path": "", "message": "no", "severity": "error"}
+        refusal = {"executionId": document["id"], "problem": problem}
+        bad = document["status"] == "completed"
+        answer = {
+            "retried": [] if bad else [document["id"]],
+            "refused": [refusal] if bad else [],
+            "nextCursor": str(number + 1) if number + 1 < len(self.executions) else None,
+        }
+        return httpx.Response(200, json=answer)
 
     def store(self, request: httpx.Request, flow_id: str, status: int) -> httpx.Response:
         document = json.loads(request.content)

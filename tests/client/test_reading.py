@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import httpx
 import pandas as pd
 import pytest
 
@@ -169,6 +170,37 @@ def test_retry_and_cancel_return_the_execution(client: Client, service: Any) -> 
     assert service.sent() == {}
     assert client.cancel("0001") == execution(1)
     assert service.requests[-1].url.path == "/api/executions/0001/cancel"
+
+
+def test_where_a_retry_goes_on(client: Client, service: Any) -> None:
+    service.executions = [to_wire(execution(1))]
+    client.retry("0001", latest=True)
+    assert (service.query(), service.sent()) == ({"version": "latest"}, {})
+    client.retry("0001", from_start=True)
+    assert (service.query(), service.sent()) == ({}, {"fromStart": True})
+
+
+def test_a_retry_of_all_goes_through_every_page(client: Client, service: Any) -> None:
+    records = [execution(number) for number in range(4)]
+    records[1].status = "failed"
+    service.executions = [to_wire(record) for record in records]
+    seen: list[int] = []
+    answer = client.retry_all(
+        "cart", error_code="busy", node_ids=("a",), latest=True, progress=seen.append
+    )
+    assert answer["retried"] == ["0001"]
+    assert [one["executionId"] for one in answer["refused"]] == ["0000", "0002", "0003"]
+    assert seen == [0, 1, 1, 1]
+    chosen = {"flowId": "cart", "errorCode": "busy", "nodeIds": ["a"], "version": "latest"}
+    assert service.sent() == chosen | {"limit": 500, "cursor": "3"}
+    client.retry_all()
+    assert service.sent() == {"limit": 500, "cursor": "3"}
+
+
+def test_what_answers_a_retry_of_all_otherwise_is_not_flowkit(client: Client, service: Any) -> None:
+    service.next = httpx.Response(200, json={"retried": []})
+    with pytest.raises(ServiceError, match="not flowkit"):
+        client.retry_all()
 
 
 def test_an_id_stays_one_segment_of_the_path(client: Client, service: Any) -> None:

@@ -20,7 +20,9 @@ from service.faults import POINTS
 from service.store.sqlite import SqliteStore
 from tests.processes import Installation, installation, until
 
-WORKER_POINTS = [p for p in POINTS if not p.endswith("_create") and "archive" not in p]
+WORKER_POINTS = [
+    p for p in POINTS if p.endswith(("_claim", "_commit", "_effect")) and "archive" not in p
+]
 
 
 def flow(on_unknown: str) -> dict[str, Any]:

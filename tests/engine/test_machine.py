@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from flowkit.engine import Turn
 from flowkit.testing import MemoryStore, StoreMachine
-from flowkit.turn import Walk
+from flowkit.walk import Walk
 
 EVERYTHING = {
     *(f"execution {status}" for status in ("running", "delayed", "completed", "failed")),
@@ -23,7 +23,8 @@ EVERYTHING = {
     *(f"commit again {answer}" for answer in ("ok", "lost", "fenced", "cancelled", "conflict")),
     *("renew done", "renew refused", "release done"),
     *("evidence completed", "evidence failed"),
-    *("cancel", "retry", "retry one", "another attempt"),
+    *("cancel", "retry", "retry one", "another attempt, failed, by hand"),
+    *(f"another attempt, {status}, by policy" for status in ("failed", "unknown")),
 }
 
 
@@ -96,4 +97,4 @@ def test_it_would_see_an_effect_that_is_repeated(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Walk, "resume", forgetful)
     with pytest.raises(AssertionError):
-        run(60)
+        run(150)

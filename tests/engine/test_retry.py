@@ -87,6 +87,7 @@ def test_an_attempt_is_kept_with_what_became_of_it() -> None:
             "endTime": "2026-01-05T09:00:00.000Z",
             "result": None,
             "error": REFUSED.error,
+            "retriedBy": "hand",
         },
     )
     assert world.now > began

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowkit import kinds
 from flowkit.errors import NodeFailed
-from flowkit.fields import Spec, parse, specs
+from flowkit.fields import Part, Spec, parse, specs
 from flowkit.flow import Flow
 from flowkit.nodes.logic import Condition
 from flowkit.nodes.system import End, Trigger
@@ -111,24 +111,26 @@ def values(kind: kinds.Kind) -> st.SearchStrategy[Any]:
         return st.lists(values(kind.item), min_size=kind.min_length or 0, max_size=3)
     if isinstance(kind, kinds.Logic):
         return logic
+    if isinstance(kind, Part):
+        return configs(kind.cls, optional=kind.base is not None)
     raise NotImplementedError(f"no strategy for {kind}")
 
 
-def configs(cls: type[NodeType]) -> st.SearchStrategy[dict[str, Any]]:
-    """Configs in JSON that a node type accepts."""
+def configs(cls: type, *, optional: bool = False) -> st.SearchStrategy[dict[str, Any]]:
+    """Configs in JSON that a node type accepts, or a part of one, which may be all `optional`."""
 
     @st.composite
     def config(draw: Callable[..., Any]) -> dict[str, Any]:
         made: dict[str, Any] = {}
         known = specs(cls)
         for spec in known:
-            wanted = spec.required and spec.shown(made, known)
+            wanted = spec.required and not optional and spec.shown(made, known)
             if wanted or draw(st.booleans()):
                 made[spec.wire] = draw(_value(spec))
         return made
 
     # Rules across fields are stated by no field; they are few enough to be filtered by.
-    return config().filter(lambda made: not parse(cls, made)[1])
+    return config().filter(lambda made: optional or not parse(cls, made)[1])
 
 
 def _value(spec: Spec) -> st.SearchStrategy[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jsonschema
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from flowkit.errors import Invalid
 from flowkit.expression import check_logic, check_mapping, check_template, contact
-from flowkit.fields import field, json_schema, parse, specs, unparse
+from flowkit.fields import field, json_schema, normalise, parse, specs, unparse
 from flowkit.nodes.delays import Delay
 from flowkit.nodes.logic import Condition
 from flowkit.nodes.messages import SendMessage
@@ -25,6 +26,18 @@ formats = jsonschema.FormatChecker(formats=())
 formats.checks("liquid")(lambda value: not isinstance(value, str) or not check_template(value))
 formats.checks("jmespath")(lambda value: not isinstance(value, str) or not check_mapping(value))
 formats.checks("jsonlogic")(lambda value: not check_logic(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A part of a config."""
+
+    wide: int = field(help="How wide.", ge=1)
+    high: int | None = field(4, help="How high.")
+    names: Sequence[str] = field((), help="What it is called.", max_length=2)
+
+    def __post_init__(self) -> None:
+        normalise(self)
 
 
 class Everything(NodeType, type="TEST_EVERYTHING", category="ACTION"):
@@ -41,6 +54,8 @@ class Everything(NodeType, type="TEST_EVERYTHING", category="ACTION"):
     greeting: str = field("hi", help="A template.", kind="template")
     path: str = field("a", help="A mapping.", kind="jmespath")
     rule: Any = field(None, help="A condition.", kind="expression")
+    size: Size = field(Size(wide=2, high=3), help="A part.")
+    maybe_size: Size | None = field(None, help="Perhaps a part.")
 
     def run(self, ctx: Context) -> Next:
         return Next()
@@ -52,6 +67,8 @@ WRONG = st.one_of(
     st.sampled_from(
         [True, 0, 1, 1.0, 2.5, 10, 10**400, "", "one", "two", "{{", "a b", [], [1], {}]
     ),
+    st.sampled_from([{"wide": 0}, {"wide": 2}, {"high": None}, {"names": [1]}, {"deep": 1}]),
+    st.sampled_from([{"maximumAttempts": 11}, {"maximumAttempts": 1}, {"initialInterval": 0}]),
     st.sampled_from([{"==": [1]}, {"nope": 1}, {"var": "a"}, ["x"] * 4, "sixsix", None, -1]),
 )
 
@@ -125,6 +142,11 @@ def problems_of(config: Any, cls: type[NodeType] = Everything) -> list[tuple[str
         ({"greeting": "{{ a | nothing }}"}, ("config.template", "/greeting")),
         ({"path": "a b"}, ("config.jmespath", "/path")),
         ({"rule": {"and": [True, {"nope": []}]}}, ("config.expression", "/rule/and/1")),
+        ({"size": None}, ("config.type", "/size")),
+        ({"size": {"wide": 0}}, ("config.out_of_range", "/size/wide")),
+        ({"size": {"names": ["a", 1]}}, ("config.type", "/size/names/1")),
+        ({"maybeSize": {"high": 1}}, ("config.missing", "/maybeSize/wide")),
+        ({"maybeSize": {"wide": 1, "deep": 1}}, ("config.unknown_field", "/maybeSize/deep")),
         ({"never_null": "x"}, ("config.unknown_field", "/never_null")),
         ({"a/b~c": 1}, ("config.unknown_field", "/a~1b~0c")),
     ],
@@ -160,6 +182,20 @@ def test_null_is_a_value_only_where_it_is_the_annotation_s() -> None:
     assert problems_of({"text": "x", "whole": None}) == [("config.type", "/whole")]
 
 
+def test_a_part_is_as_its_default_where_it_says_nothing() -> None:
+    made, _ = parse(Everything, {"text": "x", "size": {"high": 9}, "maybeSize": {"wide": 1}})
+    assert made is not None
+    assert made.size == Size(wide=2, high=9)
+    assert made.maybe_size == Size(wide=1, high=4)
+    written = {"text": "x", "size": {"high": 9}, "maybeSize": {"wide": 1}}
+    assert unparse(made) == written
+    back = Everything(text="x", size=Size(wide=2, high=4))
+    assert unparse(back) == {"text": "x", "size": {"high": 4}}, "not the class's default"
+    shown = json_schema(Everything)["properties"]
+    assert [shown["size"]["properties"][name]["default"] for name in ("wide", "high")] == [2, 3]
+    assert (shown["size"]["required"], shown["maybeSize"]["required"]) == ([], ["wide"])
+
+
 class TestInPython:
     """Constructors check as JSON is checked."""
 
@@ -187,6 +223,16 @@ class TestInPython:
             SendMessage(kind="text")
         with pytest.raises(Invalid, match="'language' is missing"):
             SendMessage(kind="template", template="a")
+
+    def test_a_part_is_an_instance_or_its_json(self) -> None:
+        sized = Everything(text="x", size=Size(wide=2, high=1))
+        assert sized == Everything(text="x", size={"high": 1})  # type: ignore[arg-type]
+        assert hash(sized) == hash(Everything(text="x", size=Size(wide=2, high=1)))
+        with pytest.raises(Invalid) as caught:
+            Everything(text="x", size={"wide": 0})  # type: ignore[arg-type]
+        assert [p.path for p in caught.value.problems] == ["/size/wide"]
+        with pytest.raises(Invalid, match="at least 1"):
+            Size(wide=0)
 
     def test_nodes_are_frozen(self) -> None:
         with pytest.raises(AttributeError):

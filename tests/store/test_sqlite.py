@@ -16,9 +16,10 @@ from flowkit.errors import Conflict, SettingsError, StoreTooNew
 from flowkit.execution import ExecutionFilter, PageKey
 from flowkit.testing import EPOCH, StoreContract, started
 from service.store.sqlite import SqliteStore
+from tests.store.keys import KeysContract
 
 
-class TestSqlite(StoreContract):
+class TestSqlite(StoreContract, KeysContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[], SqliteStore]:
         self.directory = tmp_path

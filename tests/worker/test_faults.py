@@ -15,7 +15,7 @@ from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.testing import EPOCH, check_invariants
 from tests.processes import until
-from tests.worker.stage import PATIENCE, Effects, Pool, Stage, fork, messages
+from tests.worker.stage import DONE, PATIENCE, Effects, Pool, Stage, fork, messages
 from tests.worker.test_runner import delayed
 
 ONE = messages("first")
@@ -113,6 +113,35 @@ def test_a_worker_that_slept_past_its_lease_does_not_begin(stage: Stage, heartbe
     )
     stage.retry()
     stage.wait_for("completed")
+    assert stage.effects.performed == ["x0_first"]
+
+
+def test_an_effect_ends_before_its_lease_does(stage: Stage) -> None:
+    """It gets its own time-out or two thirds of the lease, whichever is less."""
+    pool: Any = Pool()
+    timeouts: list[float] = []
+
+    def perform(performance: Any) -> Any:
+        timeouts.append(performance.effect.timeout)
+        return DONE
+
+    for name, lease in (("short", 6.0), ("long", 60.0)):
+        worker = stage.runner(name, effects=perform, lease_seconds=lease)
+        stage.start(ONE, prefix=name)
+        worker.step(pool)
+        pool.kept.pop()()
+    assert timeouts == [4.0, 10.0]
+
+
+def test_an_effect_that_would_outlast_the_lease_renews_it_first(stage: Stage) -> None:
+    pool: Any = Pool()
+    store = stage.watched()
+    worker = stage.runner(store=store, lease_seconds=0.3)
+    stage.start(ONE)
+    worker.step(pool)
+    threading.Event().wait(0.15)
+    pool.kept[0]()
+    assert store.calls["renew"] == 1
     assert stage.effects.performed == ["x0_first"]
 
 

@@ -6,11 +6,9 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,66 +20,16 @@ from service.settings import Settings
 from service.worker import queue
 from service.worker.queue import Doorbell
 from tests.processes import until
+from tests.servers.redis import RedisServer
 from tests.worker.stage import PATIENCE, Stage, messages
 
 ONE = messages("first")
 
 
-class Redis:
-    """A Redis server of this test's own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._directory = directory
-        self.start()
-
-    def start(self) -> None:
-        """Start it, empty, and wait until it answers."""
-        options = {"port": self.port, "bind": "127.0.0.1", "save": "", "dir": self._directory}
-        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        self.process = subprocess.Popen(
-            ["redis-server", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        until(self._answers, what="Redis answers")
-
-    def _answers(self) -> bool:
-        import redis
-
-        try:
-            return bool(self.client.ping())
-        except redis.ConnectionError:
-            return False
-
-    @property
-    def client(self) -> Any:
-        """A client of its own."""
-        import redis
-
-        return redis.Redis(port=self.port, socket_timeout=PATIENCE)
-
-    def kill(self) -> None:
-        """Kill it: what it knew is gone."""
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    if shutil.which("redis-server") is None or find_spec("redis") is None:
-        missing = "the program redis-server and the Python package redis are needed"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    server = Redis(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.kill()
-
-
 class Queue:
     """The queue as seen from outside the doorbell."""
 
-    def __init__(self, settings: Settings, server: Redis | None) -> None:
+    def __init__(self, settings: Settings, server: RedisServer | None) -> None:
         self.settings = settings
         self.server = server
         self._doorbells: list[tuple[Doorbell, threading.Event, threading.Thread | None]] = []
@@ -121,7 +69,7 @@ class Queue:
     def lose(self) -> None:
         """Lose every bell."""
         if self.server is not None:
-            self.server.client.flushall()
+            self.server.flush()
         else:
             self.sql("DELETE FROM task")
 
@@ -157,7 +105,7 @@ class Queue:
 def bells(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Queue]:
     server = request.getfixturevalue("redis_server") if request.param == "redis" else None
     if server is not None:
-        server.client.flushall()
+        server.flush()
     settings = Settings(data_dir=tmp_path, redis_url=server.url if server else None)
     found = Queue(settings, server)
     yield found
@@ -314,7 +262,7 @@ def test_redis_that_is_down_harms_nobody(tmp_path: Path, stage: Stage) -> None:
     bells.close()
 
 
-def test_redis_that_comes_back_is_heard_again(redis_server: Redis, tmp_path: Path) -> None:
+def test_redis_that_comes_back_is_heard_again(redis_server: RedisServer, tmp_path: Path) -> None:
     bells = Queue(Settings(data_dir=tmp_path, redis_url=redis_server.url), redis_server)
     heard = threading.Event()
     bells.doorbell(heard.set)

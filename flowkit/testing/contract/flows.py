@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from flowkit import engine
 from flowkit.errors import Conflict, NotFound
 from flowkit.execution import PageKey
-from flowkit.flow import Flow
+from flowkit.flow import Flow, FlowVersion
 from flowkit.testing.contract.clients import Clients
 from flowkit.testing.examples import EPOCH, SIMPLE, started
 from flowkit.testing.racing import at_once
@@ -103,3 +104,91 @@ class FlowsContract(Clients):
         first = store.list_flows(limit=2)
         rest = store.list_flows(limit=9, after=PageKey(first[-1].created_at, str(first[-1].id)))
         assert [f.id for f in rest] == ["f2", "f1", "f0"]
+
+    # -- versions
+
+    def test_each_version_is_kept_with_its_author_and_message(
+        self, store: Any, make_store: Callable[[], Any]
+    ) -> None:
+        second = self.changed(1)
+        third = second.replace(is_active=False)
+        store.insert_flow(SIMPLE, publish=True, author="ann")
+        store.replace_flow(second, revision=1, publish=True, message="Naïve 👋")
+        store.replace_flow(third, revision=2, publish=False, author="bob", message="not kept")
+        other = make_store()
+        assert other.list_versions("flow", limit=9) == [
+            FlowVersion(
+                flow_id="flow",
+                version=2,
+                message="Naïve 👋",
+                created_at=EPOCH + timedelta(seconds=1),
+            ),
+            FlowVersion(flow_id="flow", version=1, author="ann", created_at=EPOCH),
+        ]
+        assert [other.get_version("flow", v).name for v in (1, 2)] == ["Simple", "Changed 1"]
+        other.close()
+
+    def test_versions_are_listed_newest_first_and_paged(self, store: Any) -> None:
+        store.insert_flow(SIMPLE, publish=True)
+        for revision in range(1, 12):
+            store.replace_flow(self.changed(revision), revision=revision, publish=True)
+
+        def listed(**asked: Any) -> list[int]:
+            return [v.version for v in store.list_versions("flow", **asked)]
+
+        assert listed(limit=3) == [12, 11, 10]
+        assert listed(before=10, limit=3) == [9, 8, 7]
+        assert listed(before=2, limit=3) == [1]
+        assert listed(before=1, limit=3) == []
+        assert store.list_versions("nothing", limit=3) == []
+
+    def test_versions_outlive_their_flow(self, store: Any) -> None:
+        store.insert_flow(SIMPLE, publish=True, author="ann")
+        listed = store.list_versions("flow", limit=9)
+        store.delete_flow("flow")
+        assert store.list_versions("flow", limit=9) == listed
+        assert store.get_version("flow", 1) == SIMPLE
+
+    # -- revisions
+
+    def test_a_revision_counts_the_changes(self, store: Any) -> None:
+        store.insert_flow(SIMPLE, publish=True)
+        for revision in (1, 2, 3):
+            assert store.get_flow("flow").revision == revision
+            renamed = SIMPLE.replace(name=f"name {revision}")
+            store.replace_flow(renamed, revision=revision, publish=False)
+        assert store.get_flow("flow").revision == 4
+
+    def test_a_flow_is_deleted_at_the_revision_that_was_meant(self, store: Any) -> None:
+        store.insert_flow(SIMPLE, publish=True)
+        store.replace_flow(SIMPLE.replace(name="other"), revision=1, publish=False)
+        with pytest.raises(Conflict):
+            store.delete_flow("flow", revision=1)
+        assert store.get_flow("flow").flow.name == "other"
+        store.delete_flow("flow", revision=2)
+        with pytest.raises(NotFound):
+            store.delete_flow("flow", revision=2)
+
+    # -- pauses
+
+    def test_paused_flows_are_known(self, store: Any, make_store: Callable[[], Any]) -> None:
+        assert store.paused_flows() == frozenset()
+        for name in ("a", "b", "c"):
+            store.insert_flow(SIMPLE.replace(id=name, is_paused=name == "c"), publish=True)
+        store.replace_flow(SIMPLE.replace(id="a", is_paused=True), revision=1, publish=False)
+        other = make_store()
+        assert other.paused_flows() == {"a", "c"}
+        other.close()
+        assert store.get_flow("a").flow.is_paused
+        assert dict(store.active_versions("test")) == {"a": 1, "b": 1, "c": 1}, "triggers go on"
+        store.replace_flow(SIMPLE.replace(id="a"), revision=2, publish=False)
+        store.delete_flow("c")
+        assert store.paused_flows() == frozenset()
+
+    def changed(self, number: int) -> Flow:
+        """Return another content, to be published as the next version."""
+        return SIMPLE.replace(
+            name=f"Changed {number}",
+            version=number + 1,
+            updated_at=EPOCH + timedelta(seconds=number),
+        )

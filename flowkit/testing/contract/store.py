@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from flowkit.testing.contract.broadcasts import BroadcastsContract
+from flowkit.testing.contract.contacts import ContactsContract
+from flowkit.testing.contract.elections import ElectionsContract
 from flowkit.testing.contract.executions import ExecutionsContract
 from flowkit.testing.contract.flows import FlowsContract
+from flowkit.testing.contract.parking import ParkingContract
 from flowkit.testing.contract.retention import RetentionContract
+from flowkit.testing.contract.triggers import TriggersContract
 from flowkit.testing.contract.work import WorkContract
 
 
-class StoreContract(FlowsContract, ExecutionsContract, RetentionContract, WorkContract):
+class StoreContract(
+    FlowsContract,
+    ExecutionsContract,
+    RetentionContract,
+    WorkContract,
+    ParkingContract,
+    ContactsContract,
+    TriggersContract,
+    BroadcastsContract,
+    ElectionsContract,
+):
     """What every store must do. Subclass it with a fixture `make_store` and a method `fresh`."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from flowkit.execution import Patch
 from flowkit.testing.contract.clients import Clients
 from flowkit.testing.examples import EPOCH, started
 from flowkit.testing.machine import StoreMachine
@@ -18,6 +19,9 @@ from flowkit.testing.racing import at_once
 
 class WorkContract(Clients):
     """The verbs of `Work`."""
+
+    EXAMPLES = 60
+    """How many histories `test_it_agrees_with_the_model` makes up; fewer for a slow store."""
 
     def test_a_branch_is_claimed_by_one(self, store: Any, make_store: Callable[[], Any]) -> None:
         store.create(started(40))
@@ -104,12 +108,22 @@ class WorkContract(Clients):
         assert [run.status for run in whole.executed_nodes] == ["completed", "running"]
         other.close()
 
+    def test_a_patch_can_pin_an_execution_to_another_version(self, store: Any) -> None:
+        store.create(started(2))
+        before = store.get_execution("x000000")
+        patch = Patch("x000000", flow_version=7, bytes=5, revision=before.revision)
+        assert store.commit([patch, Patch("x000001")], now=EPOCH)[0].outcome == "ok"
+        after = store.get_execution("x000000")
+        assert (after.flow_version, after.bytes) == (7, before.bytes + 5)
+        assert {claim.head.flow_version for claim in self.take(store)} == {7, 1}
+        assert store.get_execution("x000001").flow_version == 1
+
     def test_it_agrees_with_the_model(self, make_store: Callable[[], Any]) -> None:
         machine = type("Machine", (StoreMachine,), {"make_store": staticmethod(self.fresh)})
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=60,
+                max_examples=self.EXAMPLES,
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

@@ -67,8 +67,13 @@ class SqliteFlows:
 
         self._file.write(work, durable=True)
 
-    def delete_flow(self, flow_id: str) -> None:
+    def delete_flow(self, flow_id: str, *, revision: int | None = None) -> None:
         def work(c: sqlite3.Connection) -> None:
+            found = c.execute("SELECT revision FROM flows WHERE id=?", (flow_id,)).fetchone()
+            if found is None:
+                raise NotFound(f"there is no flow {flow_id}")
+            if revision not in (None, *found):
+                raise Conflict(f"flow {flow_id} was changed meanwhile; load it again")
             (live,) = c.execute(
                 "SELECT count(*) FROM executions WHERE flow_id=? "
                 "AND (status='running' OR status='delayed')",
@@ -79,8 +84,7 @@ class SqliteFlows:
                     f"flow {flow_id} has {live} executions under way; cancel them with "
                     "?cancel=true or wait until they have ended"
                 )
-            if c.execute("DELETE FROM flows WHERE id=?", (flow_id,)).rowcount == 0:
-                raise NotFound(f"there is no flow {flow_id}")
+            c.execute("DELETE FROM flows WHERE id=?", (flow_id,))
 
         self._file.write(work, durable=True)
 

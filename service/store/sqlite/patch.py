@@ -37,7 +37,7 @@ WHERE execution_id=? AND node_id=? AND visit=?
 """
 UPDATE_HEAD = """
 UPDATE executions SET status=?, resume_at=?, updated_at=?, ended_at=?, open=?, waiting=?,
-    failed=?, revision=revision+1
+    failed=?, flow_version=coalesce(?, flow_version), bytes=bytes+?, revision=revision+1
 WHERE id=?
 """
 
@@ -76,7 +76,11 @@ def apply(c: sqlite3.Connection, patch: Patch, now: int, lease: int) -> Answer:
             ended_at = now
         resume_at = earliest(c, execution_id) if waiting else None
         c.execute(
-            UPDATE_HEAD, (status, resume_at, now, ended_at, open_, waiting, failed, execution_id)
+            UPDATE_HEAD,
+            (
+                *(status, resume_at, now, ended_at, open_, waiting, failed),
+                *(patch.flow_version, patch.bytes, execution_id),
+            ),
         )
     answer.status = status
     answer.open, answer.waiting, answer.failed = open_, waiting, failed

@@ -53,7 +53,8 @@ CREATE TABLE executions (
     open INTEGER NOT NULL,
     waiting INTEGER NOT NULL,
     failed INTEGER NOT NULL,
-    revision INTEGER NOT NULL
+    revision INTEGER NOT NULL,
+    bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX executions_by_creation ON executions (created_at, id);
 CREATE INDEX executions_by_flow ON executions (flow_id, created_at, id);
@@ -106,6 +107,7 @@ ALTER TABLE executions ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX executions_held ON executions (flow_id) WHERE held;
 CREATE INDEX executions_ended ON executions (ended_at, id) WHERE ended_at IS NOT NULL;
 ALTER TABLE flows ADD COLUMN is_paused INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX flows_paused ON flows (id) WHERE is_paused;
 ALTER TABLE flow_versions ADD COLUMN author TEXT;
 ALTER TABLE flow_versions ADD COLUMN message TEXT;
 ALTER TABLE flow_versions ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;
@@ -126,14 +128,15 @@ CREATE INDEX trigger_keys_by_creation ON trigger_keys (created_at);
 CREATE TABLE broadcasts (
     id TEXT PRIMARY KEY,
     flow_id TEXT NOT NULL,
-    status TEXT NOT NULL,
     document TEXT NOT NULL,
+    cursor TEXT,
+    batches INTEGER NOT NULL,
     next_at INTEGER,
     created_at INTEGER NOT NULL,
     revision INTEGER NOT NULL
 );
 CREATE INDEX broadcasts_by_creation ON broadcasts (created_at, id);
-CREATE INDEX broadcasts_due ON broadcasts (next_at) WHERE status = 'running';
+CREATE INDEX broadcasts_due ON broadcasts (next_at, id) WHERE next_at IS NOT NULL;
 CREATE TABLE recipients (
     broadcast_id TEXT NOT NULL,
     number INTEGER NOT NULL,
@@ -162,7 +165,7 @@ MIGRATIONS = (_FIRST, _SECOND)
 
 HEAD = (
     "id, flow_id, flow_version, status, trigger_type, contact_id, resume_at, created_at, "
-    "updated_at, ended_at, open, waiting, failed, revision"
+    "updated_at, ended_at, open, waiting, failed, revision, bytes"
 )
 BRANCH = (
     "branch_id, status, current_node_id, path, resume_at, resume_data, vars, epoch, sequence, "
@@ -213,6 +216,7 @@ def head_values(e: Execution) -> tuple[Any, ...]:
         e.waiting,
         e.failed,
         e.revision,
+        e.bytes,
     )
 
 
@@ -233,6 +237,7 @@ def read_head(row: Sequence[Any]) -> Execution:
         waiting=row[11],
         failed=row[12],
         revision=row[13],
+        bytes=row[14],
     )
 
 

@@ -5,18 +5,31 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from service.store.sqlite.broadcasts import SqliteBroadcasts
+from service.store.sqlite.contacts import SqliteContacts
 from service.store.sqlite.counts import SqliteCounts
 from service.store.sqlite.elections import SqliteElections
 from service.store.sqlite.executions import SqliteExecutions
 from service.store.sqlite.file import SqliteFile
 from service.store.sqlite.flows import SqliteFlows
+from service.store.sqlite.keys import SqliteKeys
 from service.store.sqlite.retention import SqliteRetention
 from service.store.sqlite.rows import MIGRATIONS
+from service.store.sqlite.triggers import SqliteTriggers
 from service.store.sqlite.work import SqliteWork
 
 
 class SqliteStore(
-    SqliteFlows, SqliteExecutions, SqliteRetention, SqliteCounts, SqliteWork, SqliteElections
+    SqliteFlows,
+    SqliteExecutions,
+    SqliteRetention,
+    SqliteCounts,
+    SqliteWork,
+    SqliteContacts,
+    SqliteTriggers,
+    SqliteBroadcasts,
+    SqliteKeys,
+    SqliteElections,
 ):
     """A `service.store.base.Store` in one SQLite file.
 

@@ -42,6 +42,17 @@ SELECT min(at) FROM (
 )
 """
 
+# From one flow to the next in the index: DISTINCT would read every parked execution each time.
+HELD_FLOWS = """
+WITH RECURSIVE held_flows (id) AS (
+    SELECT min(flow_id) FROM executions WHERE held
+    UNION ALL
+    SELECT (SELECT min(flow_id) FROM executions WHERE held AND flow_id > held_flows.id)
+        FROM held_flows WHERE id IS NOT NULL
+)
+SELECT id FROM held_flows WHERE id IS NOT NULL
+"""
+
 
 class SqliteWork:
     """The verbs of `service.store.base.Work`."""
@@ -113,8 +124,7 @@ class SqliteWork:
 
     def held_flows(self) -> frozenset[str]:
         with self._file.reading() as c:
-            found = c.execute("SELECT DISTINCT flow_id FROM executions WHERE held")
-            return frozenset(flow_id for (flow_id,) in found)
+            return frozenset(flow_id for (flow_id,) in c.execute(HELD_FLOWS))
 
     def unhold(self, flow_id: str, *, now: datetime, limit: int) -> int:
         def work(c: sqlite3.Connection) -> int:

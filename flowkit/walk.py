@@ -1,0 +1,463 @@
+"""The walk: branches go through their flow until something stops them.
+
+Owns what a turn changes, and so the patch. `engine` is its public face.
+May import `turn`, `size`, `flow`, `nodetype`, `scope`, `outcome`, `retry`, `execution`, `errors`,
+`wire`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from flowkit.errors import NodeFailed
+from flowkit.execution import (
+    OUTCOME_UNKNOWN,
+    UNRESOLVED,
+    Arrival,
+    Branch,
+    Claim,
+    Execution,
+    Move,
+    NodeRun,
+    Patch,
+    RunStatus,
+    Settle,
+    idempotency_key,
+)
+from flowkit.flow import Flow
+from flowkit.nodetype import Arrive, Effect, Next, Wait
+from flowkit.outcome import error_of, kept, kept_of
+from flowkit.retry import HAND, POLICY, again, in_series
+from flowkit.scope import Scope
+from flowkit.size import (
+    BRANCH_BYTES,
+    EXECUTION_TOO_LARGE,
+    OUTCOME_BYTES,
+    RESERVED_BYTES,
+    RUN_BYTES,
+    growth_of_branch,
+    size_of,
+    size_of_branch,
+    size_of_names,
+    size_of_run,
+)
+from flowkit.turn import Ended, Limits, Performance, Turn, resume_data
+from flowkit.wire import cut
+
+RESENDS = 3
+"""How often an effect under ``onUnknown: resend`` is performed anew without an answer."""
+
+
+@dataclass(slots=True)
+class Walk:
+    """The working state of one `advance`: copies of what it touches, and the patch so far."""
+
+    flow: Flow
+    claim: Claim
+    now: datetime
+    limits: Limits
+    head: Execution = field(init=False)
+    runs: dict[str, NodeRun] = field(init=False)
+    touched: dict[str, Branch] = field(default_factory=dict)
+    spawned: dict[str, Branch] = field(default_factory=dict)
+    new: dict[str, NodeRun] = field(default_factory=dict)
+    settled: dict[str, Settle] = field(default_factory=dict)
+    arrivals: dict[str, Arrival] = field(default_factory=dict)
+    effects: list[Performance] = field(default_factory=list)
+    queue: list[Branch] = field(default_factory=list)
+    durable: bool = False
+    crowded: bool = False
+    taken: int = 0
+    """Bytes that this turn has taken so far, roughly; what the patch says is exact."""
+
+    def __post_init__(self) -> None:
+        self.head = self.claim.head
+        self.runs = dict(self.claim.runs)
+
+    def own(self, branch_id: str) -> Branch:
+        """Return the working copy of a branch of the claim."""
+        branch = self.touched.get(branch_id)
+        if branch is None:
+            known = self.claim.branches[branch_id]
+            branch = replace(known, path=list(known.path), status="running")
+            self.touched[branch_id] = branch
+        return branch
+
+    def drain(self) -> None:
+        """Walk every branch that can go on."""
+        while self.queue:
+            self.walk(self.queue.pop(0))
+
+    # -- events
+
+    def resume(self, branch: Branch) -> None:
+        """Go on with a claimed branch from whatever is recorded of it."""
+        run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
+        if run is None or run.branch_id != branch.branch_id:
+            self.queue.append(branch)
+        elif run.status == "failed":
+            if branch.resume_data is None:
+                # Nobody asked for a retry: the failure came to light as evidence.
+                self.failed(branch, run)
+            elif self.due(branch):
+                self.queue.append(branch)
+        elif run.status == "waiting":
+            if not self.due(branch):
+                return
+            self.rewrite(run, status="completed", end_time=self.now)
+            branch.resume_at = branch.resume_data = None
+            self.follow(branch, self.runs[run.idempotency_key])
+        elif run.status in UNRESOLVED:
+            self.unknown(branch, run, "the worker stopped before it recorded the outcome")
+        else:
+            # The outcome came to light after the branch had been given up: go on from it.
+            branch.resume_at = branch.resume_data = None
+            self.follow(branch, run)
+
+    def due(self, branch: Branch) -> bool:
+        """Return whether a branch need not wait; if it must, it goes on waiting."""
+        if branch.resume_at is None or branch.resume_at <= self.now:
+            return True
+        branch.status = "waiting"
+        return False
+
+    def ended(self, branch: Branch, event: Ended) -> None:
+        """Record how an effect ended, and go on behind it."""
+        run = self.runs[idempotency_key(self.head.id, branch.current_node_id)]
+        most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
+        outcome = kept_of(event.outcome, most)
+        self.durable = True
+        if outcome.status == "completed":
+            self.rewrite(run, status="completed", end_time=event.at, result=outcome.result)
+            self.follow(branch, self.runs[run.idempotency_key])
+        elif outcome.status == "failed":
+            self.fail(branch, run, outcome.error or {}, event.at)
+        else:
+            said = (outcome.error or {}).get("message", "no answer came")
+            self.unknown(branch, run, str(said))
+
+    # -- walking
+
+    def walk(self, branch: Branch) -> None:
+        """Enter the branch's node and those after it until something stops it."""
+        if self.limits.hold:
+            branch.status = "ready"
+            return
+        scope = self.scope(branch)
+        while branch.status == "running":
+            node_id = branch.current_node_id
+            key = scope.key = idempotency_key(self.head.id, node_id)
+            known = self.runs.get(key)
+            if known is not None and known.branch_id != branch.branch_id and not known.arrivals:
+                branch.status = "merged"
+                return
+            try:
+                step = self.checked(branch, self.flow.behaviour(node_id).run(scope))
+            except Exception as failure:  # a node type's own mistake must not stop the driver
+                run = self.record(branch, key, known, "failed", ended=True)
+                self.rewrite(run, error=error_of(failure))
+                branch.status = "failed"
+                return
+            if isinstance(step, Next):
+                run = self.record(branch, key, known, "completed", ended=True)
+                run.result, run.source_handle = step.result, step.handle
+                if step.vars:
+                    branch.vars = branch.vars | step.vars
+                scope.passed(run)
+                if not self.go(branch, step.handle):
+                    return
+            elif isinstance(step, Arrive):
+                self.arrive(branch, key)
+                return
+            elif isinstance(step, Wait):
+                run = self.record(branch, key, known, "waiting")
+                run.result, run.source_handle = step.result, step.handle
+                branch.status, branch.resume_at = "waiting", step.until
+                branch.resume_data = resume_data(branch, self.flow.targets(node_id, step.handle))
+                return
+            elif self.room(branch):
+                run = self.record(branch, key, known, "running")
+                run.source_handle = step.handle
+                self.perform(branch, run, step)
+                return
+
+    def scope(self, branch: Branch) -> Scope:
+        """Return what the nodes see that the branch comes to."""
+        return Scope(self.flow, self.head, branch, self.runs, self.now)
+
+    def checked(self, branch: Branch, said: Any) -> Next | Wait | Effect | Arrive:
+        """Return what a node decided, in a form that can be kept; raise unless it can be done.
+
+        Also that the way out leads somewhere: after an effect it would be too late to find out.
+        """
+        node_id = branch.current_node_id
+        if isinstance(said, Arrive):
+            return said
+        if not isinstance(said, (Next, Wait, Effect)):
+            message = f"the node returned {said!r:.100}, not Next, Wait, Effect or Arrive"
+            raise NodeFailed("node_error", message)
+        step: Next | Wait | Effect = said
+        targets = self.flow.targets(node_id, step.handle)
+        if not targets:
+            message = f"no edge leaves handle {step.handle!r} of node {node_id}"
+            raise NodeFailed("handle_unconnected", message)
+        most = self.limits.result_bytes
+        needed = RUN_BYTES
+        if isinstance(step, Wait):
+            step = replace(step, until=later(step.until), result=kept(step.result, most))
+            needed += size_of(step.result) + size_of(branch.vars)
+        elif isinstance(step, Next):
+            vars = branch.vars
+            if step.result is not None or step.vars is not None:
+                step = replace(step, result=kept(step.result, most), vars=kept(step.vars, most))
+                vars = vars | (step.vars or {})
+                needed += size_of(step.result) + size_of(vars) - size_of(branch.vars)
+            if len(targets) > 1:
+                needed += self.size_of_fork(branch, vars, targets)
+        self.take(needed)
+        return step
+
+    def size_of_fork(self, branch: Branch, vars: dict[str, Any], targets: tuple[str, ...]) -> int:
+        """Return what the children of a fork take, with what is kept free for each."""
+        child = BRANCH_BYTES + size_of_names(branch.path) + size_of(vars) + RESERVED_BYTES
+        return child * len(targets) + size_of_names(targets)
+
+    def take(self, needed: int) -> None:
+        """Take so many bytes of the execution's room; raise `NodeFailed` where there are fewer."""
+        left = self.left()
+        if needed > left:
+            raise NodeFailed(
+                EXECUTION_TOO_LARGE,
+                f"this takes {needed} bytes and the execution has room for {max(left, 0)}: it may "
+                f"have {self.limits.execution_bytes}, of which {RESERVED_BYTES} are kept free for "
+                "each branch; give nodes smaller results and variables, or fork less",
+            )
+        self.taken += needed
+
+    def left(self) -> int:
+        """Return for how many bytes there is room, beside what is kept free for each branch."""
+        reserved = RESERVED_BYTES * self.head.open
+        return self.limits.execution_bytes - self.head.bytes - self.taken - reserved
+
+    def room(self, branch: Branch) -> bool:
+        """Return whether the driver can begin one more effect; if not, the branch stays ready."""
+        if self.limits.hold:
+            branch.status = "ready"
+            return False
+        if self.limits.effects is None or len(self.effects) < self.limits.effects:
+            return True
+        branch.status, self.crowded = "ready", True
+        return False
+
+    def follow(self, branch: Branch, run: NodeRun) -> None:
+        """Leave a node whose run is over, and put what goes on in the queue.
+
+        What has happened is not undone where there is no room to go on: its run keeps its status
+        and gets the error, and a retry goes on from it.
+        """
+        targets = self.flow.targets(branch.current_node_id, run.source_handle)
+        if len(targets) > 1:
+            try:
+                self.take(self.size_of_fork(branch, branch.vars, targets))
+            except NodeFailed as failure:
+                self.rewrite(run, error=error_of(failure))
+                branch.status = "failed"
+                return
+        if run.error is not None:
+            self.rewrite(run, error=None)
+        if self.go(branch, run.source_handle):
+            self.queue.append(branch)
+
+    def go(self, branch: Branch, handle: str | None) -> bool:
+        """Move along the edges of `handle`; False when the branch itself goes no further."""
+        targets = self.flow.targets(branch.current_node_id, handle)
+        if len(targets) == 1:
+            branch.current_node_id = targets[0]
+            branch.path.append(targets[0])
+            return True
+        branch.status = "forked"
+        stays = len(targets) < self.limits.fork_queue
+        for target in targets:
+            child = Branch(
+                branch_id=f"{branch.branch_id}_{branch.children}",
+                status="running" if stays else "ready",
+                current_node_id=target,
+                path=[*branch.path, target],
+                vars=branch.vars,
+            )
+            branch.children += 1
+            self.spawned[child.branch_id] = child
+            if stays:
+                self.queue.append(child)
+        return False
+
+    def arrive(self, branch: Branch, key: str) -> None:
+        """End a branch at END; arrivals of one turn are one operation."""
+        branch.status = "completed"
+        arrival = self.arrivals.get(key)
+        if arrival is None:
+            run = self.build_run(branch, key, "completed", ended=True)
+            self.arrivals[key] = Arrival(run, (branch.branch_id,))
+        else:
+            arrival.branch_ids += (branch.branch_id,)
+
+    def perform(self, branch: Branch, run: NodeRun, effect: Effect) -> None:
+        """Ask the driver to perform an effect."""
+        self.durable = True
+        self.effects.append(
+            Performance(branch.branch_id, run.idempotency_key, run.retry_count, effect)
+        )
+
+    def unknown(self, branch: Branch, run: NodeRun, said: str) -> None:
+        """An effect may or may not have happened: apply the node's policy."""
+        self.durable = True
+        effect = self.effect(branch, run)
+        unknowns = sum(a["status"] == "unknown" for a in run.attempts)
+        if effect is not None and effect.on_unknown == "resend" and unknowns < RESENDS:
+            if not self.room(branch):
+                return
+            anew = again(replace(run, status="unknown", end_time=self.now), POLICY)
+            self.rewrite(run, **anew, status="running", start_time=self.now, end_time=None)
+            self.perform(branch, self.runs[run.idempotency_key], effect)
+            return
+        message = f"whether it happened is not known: {said}; retry it by hand if it did not"
+        self.fail(
+            branch,
+            run,
+            {"code": OUTCOME_UNKNOWN, "message": message, "transient": False},
+            self.now,
+        )
+
+    def fail(self, branch: Branch, run: NodeRun, error: dict[str, Any], at: datetime) -> None:
+        """Record that an effect failed."""
+        self.rewrite(run, status="failed", end_time=at, error=error)
+        self.failed(branch, self.runs[run.idempotency_key])
+
+    def failed(self, branch: Branch, run: NodeRun) -> None:
+        """End a branch at its failed node, or let it wait there for the next attempt."""
+        branch.status = "failed"
+        error = run.error or {}
+        effect = self.effect(branch, run) if error.get("transient") is True else None
+        wait = None if effect is None else effect.retry.after(error, in_series(run))
+        if wait is not None:
+            end = run.end_time or self.now
+            branch.status, branch.resume_at = "waiting", later(end + timedelta(seconds=wait))
+            branch.resume_data = resume_data(branch, [branch.current_node_id])
+
+    def effect(self, branch: Branch, run: NodeRun) -> Effect | None:
+        """Return the effect of a run again, for its policies; None if it can no longer be had."""
+        scope = self.scope(branch)
+        scope.key = run.idempotency_key
+        try:
+            step = self.flow.behaviour(branch.current_node_id).run(scope)
+        except Exception:  # it ran once; now not even its policies can be asked for
+            return None
+        return step if isinstance(step, Effect) else None
+
+    # -- runs
+
+    def record(
+        self,
+        branch: Branch,
+        key: str,
+        known: NodeRun | None,
+        status: RunStatus,
+        *,
+        ended: bool = False,
+    ) -> NodeRun:
+        """Record that the branch runs its node: a new run, or the next attempt of a failed one."""
+        asked_by = HAND if branch.resume_at is None else POLICY
+        branch.resume_at = branch.resume_data = None
+        if known is None:
+            run = self.build_run(branch, key, status, ended=ended)
+            self.runs[key] = self.new[key] = run
+            return run
+        self.rewrite(
+            known,
+            **again(known, asked_by),
+            status=status,
+            start_time=self.now,
+            end_time=self.now if ended else None,
+        )
+        return self.runs[key]
+
+    def build_run(self, branch: Branch, key: str, status: RunStatus, *, ended: bool) -> NodeRun:
+        """Return a new run of the branch at its node."""
+        run = NodeRun(
+            node_id=branch.current_node_id,
+            branch_id=branch.branch_id,
+            status=status,
+            start_time=self.now,
+            end_time=self.now if ended else None,
+            idempotency_key=key,
+            sequence=branch.sequence,
+        )
+        branch.sequence += 1
+        return run
+
+    def rewrite(self, run: NodeRun, **changes: Any) -> None:
+        """Change a run: in place of the new one, or as a guarded change of the recorded one."""
+        key = run.idempotency_key
+        changed = replace(run, **changes)
+        self.runs[key] = changed
+        if key in self.new:
+            self.new[key] = changed
+        else:
+            recorded = self.claim.runs[key]
+            self.settled[key] = Settle(changed, recorded.status, recorded.retry_count)
+
+    # -- the patch
+
+    def result(self) -> Turn:
+        """Return all that happened, as one patch."""
+        patch = Patch(
+            self.head.id,
+            append=list(self.new.values()),
+            settle=list(self.settled.values()),
+            move=[Move(b, self.claim.branches[k].epoch) for k, b in self.touched.items()],
+            spawn=list(self.spawned.values()),
+            arrive=list(self.arrivals.values()),
+            durable=self.durable,
+            bytes=self.grown(),
+        )
+        for branch in self.touched.values():
+            patch.count(branch.status, "running")
+            # What is let go is let go once: the same patch committed again is fenced.
+            branch.epoch += branch.status != "running"
+        for branch in self.spawned.values():
+            patch.count(branch.status, None)
+        held = {k: b for k, b in self.claim.branches.items() if k not in self.touched}
+        shared = 0
+        for branch in (*self.touched.values(), *self.spawned.values()):
+            if branch.status == "running":
+                held[branch.branch_id] = branch
+            elif branch.status == "ready" and not self.limits.hold:
+                shared += 1
+        head = self.head
+        if held:
+            head = replace(head, open=head.open + patch.open, bytes=head.bytes + patch.bytes)
+        return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)
+
+    def grown(self) -> int:
+        """Return by how much the execution grows."""
+        claim = self.claim
+        return (
+            sum(size_of_run(run) for run in self.new.values())
+            + sum(
+                size_of_run(settle.run) - size_of_run(claim.runs[key])
+                for key, settle in self.settled.items()
+            )
+            + sum(size_of_names(arrival.branch_ids) for arrival in self.arrivals.values())
+            + sum(size_of_branch(branch) for branch in self.spawned.values())
+            + sum(
+                growth_of_branch(branch, claim.branches[key])
+                for key, branch in self.touched.items()
+            )
+        )
+
+
+def later(moment: datetime) -> datetime:
+    """Return the next full millisecond, since what is kept must not come before its time."""
+    return cut(moment + timedelta(microseconds=999))

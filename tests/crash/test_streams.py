@@ -1,0 +1,238 @@
+"""Real processes: events delivered by many at once, recipients streamed, connections cut."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flowkit.client import Client
+from flowkit.clock import ManualClock
+from flowkit.flow import Flow
+from flowkit.testing import EPOCH
+from service.app import create_app
+from service.settings import Settings
+from service.store.sqlite import SqliteStore
+from tests.processes import HOST, KEY, Installation, installation, until
+
+FLOW = Flow("Wait", trigger="test", idempotency_key="event").delay(hours=1).end().to_dict()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Installation]:
+    yield from installation(tmp_path, lease_seconds="1", sweep_seconds="0.1")
+
+
+@pytest.fixture
+def client(here: Installation) -> Iterator[Client]:
+    with Client(here.url, api_key=KEY) as client:
+        yield client
+
+
+def add(here: Installation) -> str:
+    answer = here.client.post("/api/flows", json=FLOW | {"isActive": True})
+    answer.raise_for_status()
+    return str(answer.json()["id"])
+
+
+def contacts(number: int) -> Iterator[dict[str, Any]]:
+    return ({"id": f"c{i:06}", "country": "BR", "first_name": "é" * 20} for i in range(number))
+
+
+def ended(client: Client, told: dict[str, Any], seconds: float = 60.0) -> dict[str, Any]:
+    """Wait until a broadcast has ended and return it."""
+
+    def look() -> dict[str, Any] | None:
+        found = client.broadcast_status(told["id"])
+        return found if found["endedAt"] else None
+
+    found: dict[str, Any] = until(look, seconds=seconds, what="the broadcast ends")
+    return found
+
+
+# ----------------------------------------------------------------------- triggers
+
+
+def _deliver(path: Path, headers: dict[str, str], barrier: Any, answers: Any) -> None:
+    store = SqliteStore(path)
+    app = create_app(Settings(api_key=KEY), store, clock=ManualClock(EPOCH))
+    client = app.test_client()
+    headers = {"Authorization": f"Bearer {KEY}", **headers}
+    barrier.wait()
+    for event in range(10):
+        keys = {name: f"{key}{event}" for name, key in headers.items() if name != "Authorization"}
+        answer = client.post(
+            "/api/flows/trigger/test", json={"event": event}, headers=headers | keys
+        )
+        answers.put((event, answer.status_code, answer.get_data(as_text=True)))
+    store.close()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "key"}])
+def test_several_processes_at_once_start_an_event_once(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    path = tmp_path / "flowkit.db"
+    store = SqliteStore(path)
+    for name in ("one", "two"):
+        flow = Flow.from_dict(FLOW | {"id": name, "isActive": True, "version": 1})
+        store.insert_flow(flow.replace(created_at=EPOCH, updated_at=EPOCH), publish=True)
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(3), context.Queue()
+    processes = [
+        context.Process(target=_deliver, args=(path, headers, barrier, answers)) for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    told = [answers.get(timeout=60) for _ in range(30)]
+    for process in processes:
+        process.join()
+    assert len(set(told)) == 10, "each event has one answer, whoever gives it"
+    assert {status for _, status, _ in told} == {202}
+    with store._file.reading() as c:
+        assert c.execute("SELECT count(*) FROM executions").fetchone() == (20,)
+    store.close()
+
+
+def test_an_event_delivered_ten_times_at_once_starts_once(here: Installation) -> None:
+    here.start_api()
+    add(here)
+
+    def post(_: int) -> Any:
+        headers = {"Idempotency-Key": "event-1"}
+        return here.client.post("/api/flows/trigger/test", json={}, headers=headers).json()
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(post, range(10)))
+    assert all(answer == answers[0] for answer in answers)
+    assert len(answers[0]["executions"]) == 1
+    assert len(here.rows("SELECT 1 FROM executions")) == 1
+
+
+@pytest.mark.parametrize("point", ["after_pin", "before_create", "after_create"])
+def test_an_api_killed_in_the_middle_and_a_redelivery_make_one(
+    here: Installation, point: str
+) -> None:
+    api = here.start_api(FLOWKIT_FAIL_AT=f"{point}:1")
+    add(here)
+    headers = {"Idempotency-Key": "event-1"}
+
+    def deliver() -> httpx.Response:
+        return here.client.post("/api/flows/trigger/test", json={"event": 1}, headers=headers)
+
+    with pytest.raises(httpx.HTTPError):
+        deliver()
+    if api.poll() is None:
+        here.kill(api)
+    here.start_api()
+    first = deliver()
+    assert first.status_code == 202
+    assert deliver().json() == first.json()
+    ids = [e["executionId"] for e in first.json()["executions"]]
+    assert here.rows("SELECT id FROM executions") == [(id,) for id in ids]
+
+
+# --------------------------------------------------------------------- broadcasts
+
+
+def test_a_worker_killed_in_the_middle_of_a_broadcast(here: Installation, client: Client) -> None:
+    here.start_api()
+    told = client.broadcast(add(here), contacts(2300))
+    for number in (1, 2):
+        victim = here.start("worker", FLOWKIT_FAIL_AT=f"after_batch:{number}")
+        assert victim.wait(30) == -signal.SIGKILL, here.said(victim)
+    here.start("worker")
+    done = ended(client, told)
+    assert (done["status"], done["total"], done["created"]) == ("completed", 2300, 2300)
+    [(number, distinct)] = here.rows("SELECT count(*), count(DISTINCT contact_id) FROM executions")
+    assert (number, distinct) == (2300, 2300)
+
+
+def test_two_workers_make_nobody_s_execution_twice(here: Installation, client: Client) -> None:
+    here.start_api()
+    for _ in range(2):
+        here.start("worker")
+    done = ended(client, client.broadcast(add(here), contacts(3000)))
+    assert done["created"] == 3000 == len(here.rows("SELECT id FROM executions"))
+
+
+def _with_length(body: bytes) -> bytes:
+    return b"Content-Length: %d\r\n\r\n" % (len(body) + 100) + body
+
+
+def _chunked(body: bytes) -> bytes:
+    return b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n" % (len(body), body)
+
+
+@pytest.mark.parametrize(("form", "status"), [(_with_length, "cancelled"), (_chunked, "paused")])
+def test_a_connection_that_is_cut_starts_nothing(
+    here: Installation, client: Client, form: Callable[[bytes], bytes], status: str
+) -> None:
+    here.start_api()
+    here.start("worker")
+    flow = add(here)
+    body = b"".join(json.dumps(one).encode() + b"\n" for one in contacts(1500))
+    head = (
+        f"POST /api/flows/{flow}/broadcast HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {KEY}\r\nContent-Type: application/x-ndjson\r\n"
+    )
+    with socket.create_connection((HOST, here.port)) as connection:
+        connection.sendall(head.encode() + form(body))
+        until(lambda: here.client.get("/api/broadcasts").json()["items"], what="it comes in")
+    (told,) = until(
+        lambda: [
+            b
+            for b in here.client.get("/api/broadcasts").json()["items"]
+            if b["status"] != "accepting"
+        ],
+        what="the end of the connection is noticed",
+    )
+    assert told["status"] == status
+    assert not here.rows("SELECT 1 FROM executions")
+
+
+def test_a_refusal_is_heard_although_the_body_is_still_coming(
+    here: Installation, client: Client
+) -> None:
+    here.start_api()
+    with pytest.raises(Exception, match="404"):
+        client.broadcast("nothing", contacts(50_000))
+
+
+def peak(process: Any) -> int:
+    """Return the peak resident memory of a process and its children, in bytes."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        except OSError:
+            continue
+        if str(process.pid) in (status.parent.name, fields.get("PPid", "").strip()):
+            total += int(fields.get("VmHWM", "0 kB").split()[0]) * 1024
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_long_list_is_held_by_nobody(here: Installation, client: Client) -> None:
+    """24 MB of contacts, after a short list that has shown what a batch needs."""
+    api, worker = here.start_api(), here.start("worker")
+    flow = add(here)
+
+    def long(number: int) -> Iterator[dict[str, Any]]:
+        return ({**one, "note": "x" * 2000} for one in contacts(number))
+
+    ended(client, client.broadcast(flow, long(1500)))
+    before = [peak(api), peak(worker)]
+    done = ended(client, client.broadcast(flow, long(12_000)), 100)
+    assert done["created"] == 12_000
+    after = [peak(api), peak(worker)]
+    grown = [(now - then) / 2**20 for now, then in zip(after, before, strict=True)]
+    assert max(grown) < 12, grown
