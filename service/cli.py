@@ -242,7 +242,7 @@ def _store(data_dir: Path | None) -> contextlib.closing[Store]:
 @data_option
 def archive(before: str | None, url: str | None, dry_run: bool, data_dir: Path | None) -> None:
     """Move executions that ended long ago into Parquet files, and delete them here."""
-    from service.archiving import run
+    from service.archive_command import run
 
     run(_begin(data_dir).prepared(), before=before, url=url, dry_run=dry_run)
 

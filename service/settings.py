@@ -125,6 +125,9 @@ class Settings:
             raise SettingsError(
                 f"{PREFIX}PAYLOAD_LIMIT_BYTES is more than {PREFIX}BODY_LIMIT_BYTES"
             )
+        if 0 < self.retention_days * 24 < self.idempotency_hours:
+            # A redelivery whose execution is gone would start it again.
+            raise SettingsError(f"{PREFIX}RETENTION_DAYS is shorter than {PREFIX}IDEMPOTENCY_HOURS")
 
     @property
     def expires_after_days(self) -> int | None:

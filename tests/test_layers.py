@@ -27,7 +27,7 @@ ALLOWED: list[tuple[str, set[str]]] = [
     ("service/store/", {"flowkit", "service"}),
     ("service/channels/", {"flowkit", "service", "httpx", "flask", "werkzeug"}),
     ("service/archive.py", {"flowkit", "service", "pyarrow"}),
-    ("service/archiving.py", {"flowkit", "service", "rich"}),
+    ("service/archive_command.py", {"flowkit", "service", "rich"}),
     ("service/counting.py", {"service"}),
     ("service/worker/", {"flowkit", "service", "huey", "redis"}),
     (
@@ -43,7 +43,7 @@ FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
     ("service/store/", ("service.api", "service.worker", "service.app", "service.channels")),
     ("service/worker/", ("service.api", "service.app", "service.store.sqlite")),
     ("service/archive.py", ("service.api", "service.store.sqlite", "service.worker")),
-    ("service/archiving.py", ("service.api", "service.app", "service.store.sqlite")),
+    ("service/archive_command.py", ("service.api", "service.app", "service.store.sqlite")),
     ("service/channels/", ("service.api", "service.app", "service.store", "service.worker")),
 ]
 # The core of flowkit is what is neither a way in nor on top of it.
