@@ -53,8 +53,7 @@ CREATE TABLE executions (
     open INTEGER NOT NULL,
     waiting INTEGER NOT NULL,
     failed INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    bytes INTEGER NOT NULL DEFAULT 0
+    revision INTEGER NOT NULL
 );
 CREATE INDEX executions_by_creation ON executions (created_at, id);
 CREATE INDEX executions_by_flow ON executions (flow_id, created_at, id);
