@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from flowkit import broadcast as rules
 from flowkit import engine
 from flowkit.broadcast import BATCH, Broadcast, Tally
+from flowkit.engine import Limits
 from flowkit.errors import Invalid, NodeFailed, NotFound
 from flowkit.execution import Execution, derived_id
 from flowkit.flow import Flow
@@ -53,11 +54,19 @@ class Broadcasting:
         Holds broadcasts, recipients and executions.
     ring : callable
         Wakes a worker.
+    limits : Limits, optional
+        Bounds of executions, for the engine.
     """
 
-    def __init__(self, store: Store, ring: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ring: Callable[[], None],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         self._store = store
         self._ring = ring
+        self._limits = limits
         self._version = lru_cache(maxsize=64)(store.get_version)
 
     def __call__(self, now: datetime) -> bool:
@@ -87,7 +96,7 @@ class Broadcasting:
             self._store.delete_recipients(found.id)
             return self._settle(found, rules.complete(found, now=now))
         flow = self._version(found.flow_id, found.flow_version)
-        executions, tally = start_each(flow, found, recipients, now=now)
+        executions, tally = start_each(flow, found, recipients, now=now, limits=self._limits)
         if executions:
             self._store.create(executions, absent=True)
             faults.hit("after_batch")
@@ -144,7 +153,12 @@ class Broadcasting:
 
 
 def start_each(
-    flow: Flow, broadcast: Broadcast, recipients: Sequence[Recipient], *, now: datetime
+    flow: Flow,
+    broadcast: Broadcast,
+    recipients: Sequence[Recipient],
+    *,
+    now: datetime,
+    limits: Limits,
 ) -> tuple[list[Execution], Tally]:
     """Return the executions of some recipients, and what became of each; pure."""
     executions: list[Execution] = []
@@ -160,6 +174,7 @@ def start_each(
                     execution_id=derived_id(broadcast.id, key),
                     now=now,
                     contact=contact,
+                    limits=limits,
                 )
         except Invalid as refusal:
             refused += 1

@@ -88,6 +88,11 @@ def work(settings: Settings) -> None:
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = clock_of(store)
     with contextlib.closing(store), channels(settings) as perform:
+        limits = Limits(
+            fork_queue=settings.fork_queue_limit,
+            result_bytes=settings.result_limit_bytes,
+            execution_bytes=settings.execution_limit_bytes,
+        )
         runner = Runner(
             store,
             perform,
@@ -95,11 +100,7 @@ def work(settings: Settings) -> None:
             owner=owner,
             lease_seconds=settings.lease_seconds,
             sweep_seconds=settings.sweep_seconds,
-            limits=Limits(
-                fork_queue=settings.fork_queue_limit,
-                result_bytes=settings.result_limit_bytes,
-                execution_bytes=settings.execution_limit_bytes,
-            ),
+            limits=limits,
             batch=settings.claim_batch,
             concurrency=settings.effect_concurrency,
             ring=doorbell.ring,
@@ -109,7 +110,7 @@ def work(settings: Settings) -> None:
 
         chores: list[Chore] = [
             Holding(store, ring=doorbell.ring),
-            Broadcasting(store, doorbell.ring),
+            Broadcasting(store, doorbell.ring, limits),
             Retention(store, settings),
         ]
         sweep = Sweep(

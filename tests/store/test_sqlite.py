@@ -84,6 +84,17 @@ def test_the_index_answers_what_has_ended(tmp_path: Path) -> None:
     store.close()
 
 
+def test_the_index_answers_which_broadcasts_are_due(tmp_path: Path) -> None:
+    """The sweep asks every second, also when a thousand have ended."""
+    store = SqliteStore(tmp_path / "flowkit.db")
+    from service.store.sqlite.broadcasts import DUE
+
+    with store._file.reading() as c:
+        plan = [row[3] for row in c.execute(f"EXPLAIN QUERY PLAN {DUE}", (0, 1))]
+    assert ["broadcasts_due" in step for step in plan] == [True], plan
+    store.close()
+
+
 def _create(path: Path, numbers: range, failed: Any) -> None:
     try:
         store = SqliteStore(path)
