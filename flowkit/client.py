@@ -86,6 +86,8 @@ class Client(BroadcastCalls):
             timeout=timeout,
         )
         self._address = str(self._http.base_url).rstrip("/")
+        # The ETags of the flows that were read, each of which is known by when it was stored.
+        self._tags: dict[tuple[str | None, datetime | None], str] = {}
 
     def __enter__(self) -> Client:
         return self
@@ -105,12 +107,22 @@ class Client(BroadcastCalls):
         """Close the connections; the client cannot be used after."""
         self._http.close()
 
-    def push(self, flow: Flow, activate: bool = True) -> Flow:
+    def push(
+        self,
+        flow: Flow,
+        activate: bool = True,
+        *,
+        author: str | None = None,
+        message: str | None = None,
+    ) -> Flow:
         """Store `flow` at the service and return it as stored, with its id and version.
 
         A flow with an id updates the flow of that id. One without updates the flow of the same
         name, or becomes a new flow when there is none; two pushes of a new name at the same
         moment may make two flows.
+
+        What was made of a flow that `flow` or `push` of this client returned is stored only
+        if nobody has changed that flow since: no change of another is overwritten unseen.
 
         Parameters
         ----------
@@ -119,20 +131,31 @@ class Client(BroadcastCalls):
         activate : bool
             Whether triggers start the flow from now on. False stores a draft, which may have
             errors, and ends the starts of a flow that was active; executions under way go on.
+        author, message : str, optional
+            Who publishes and why: kept with the version, if the push makes one.
 
         Raises
         ------
         ServiceError
-            When the service refuses the flow (422, with the problems of the flow): nothing is
-            stored.
+            When the service refuses the flow (422, with the problems of the flow), or it was
+            changed since it was read (412): nothing is stored.
         Invalid
             When several flows have that name: push one that has an id.
         """
         document = flow.to_dict() | {"isActive": activate}
         flow_id = flow.id or self._id_of(flow.name)
+        said = {"author": author, "message": message}
+        params = {name: value for name, value in said.items() if value is not None}
         if flow_id is None:
-            return _flow(self._call("POST", "/api/flows", json=document))
-        return _flow(self._call("PUT", _path("flows", flow_id), json=document | {"id": flow_id}))
+            return self._stored("POST", "/api/flows", json=document, params=params)
+        tag = self._tags.get((flow.id, flow.updated_at))
+        return self._stored(
+            "PUT",
+            _path("flows", flow_id),
+            json=document | {"id": flow_id},
+            params=params,
+            headers={"If-Match": tag} if tag else None,
+        )
 
     def flows(self) -> list[Flow]:
         """Return all flows."""
@@ -140,7 +163,7 @@ class Client(BroadcastCalls):
 
     def flow(self, flow_id: str) -> Flow:
         """Return one flow as it is stored now."""
-        return _flow(self._call("GET", _path("flows", flow_id)))
+        return self._stored("GET", _path("flows", flow_id))
 
     def trigger(
         self,
@@ -411,12 +434,23 @@ class Client(BroadcastCalls):
             if cursor is None or read == limit:
                 return
 
-    def _call(
-        self, method: str, path: str, *, params: dict[str, str] | None = None, **body: Any
-    ) -> dict[str, Any]:
+    def _stored(self, method: str, path: str, **request: Any) -> Flow:
+        """Make one request and return the flow that it answers, whose ETag is remembered."""
+        content, headers = self._exchange(method, path, **request)
+        flow = _flow(content)
+        if "ETag" in headers:
+            self._tags[flow.id, flow.updated_at] = headers["ETag"]
+        return flow
+
+    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         """Make one request and return the JSON object that it answers."""
+        return self._exchange(method, path, **request)[0]
+
+    def _exchange(
+        self, method: str, path: str, **request: Any
+    ) -> tuple[dict[str, Any], httpx.Headers]:
         try:
-            answer = self._http.request(method, path, params=params, **body)
+            answer = self._http.request(method, path, **request)
         except httpx.TimeoutException as error:
             message = f"{self._address} gave no answer in time; it may still do what was asked"
             raise ServiceError(0, [Problem("service.timeout", "", message)]) from error
@@ -434,7 +468,7 @@ class Client(BroadcastCalls):
             raise ServiceError(answer.status_code, _problems(answer, content))
         if not isinstance(content, dict):
             raise self._foreign(answer.status_code)
-        return content
+        return content, answer.headers
 
     def _foreign(self, status: int) -> ServiceError:
         message = f"what answers at {self._address} is not flowkit; is another program there?"
