@@ -117,7 +117,8 @@ class MongoDatabase:
     def clock_offset(self) -> timedelta:
         """Return by how much the server's clock is ahead, to half a round trip."""
         before = datetime.now(UTC)
-        said: datetime = self.client.admin.command("hello")["localTime"]
+        answer = self.client.admin.command("hello", codec_options=self.database.codec_options)
+        said: datetime = answer["localTime"]
         after = datetime.now(UTC)
         return said - (before + (after - before) / 2)
 
