@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mongoengine import Document
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
 from pymongo.errors import (
     ConfigurationError,
@@ -77,10 +77,14 @@ class MongoDatabase:
         self._counting = threading.Lock()
         try:
             self.client: MongoClient[dict[str, Any]] = client or _connect(url)
-            self.database = self.client.get_default_database(DEFAULT_NAME)
+            self.database = self.client.get_database(
+                self.client.get_default_database(DEFAULT_NAME).name,
+                read_preference=ReadPreference.PRIMARY,
+            )
             self.client.admin.command("ping")
             self._prepare(retention_days, key_hours)
         except (InvalidURI, ConfigurationError, ValueError):  # which may quote the password
+            self.close()
             raise SettingsError(
                 "FLOWKIT_MONGODB_URL is malformed: write it as "
                 "mongodb://user:password@host:27017/flowkit, with reserved characters escaped"
