@@ -125,6 +125,7 @@ def test_with_wait_the_statuses_are_the_present_ones(service: Service) -> None:
     assert [e["status"] for e in answer["executions"]] == ["delayed"]
 
 
+@pytest.mark.sqlite
 def test_an_expired_key_starts_anew(service: Service) -> None:
     service.add(delayed())
     first = deliver(service)[1]["executions"]

@@ -34,8 +34,8 @@ FLOWS: dict[str, dict[str, Any]] = {
     name: _named(name, build)
     for name, build in {
         "fail": lambda b: b.send(text="one", id="one").send(text="two", id="two"),
-        "resend": lambda b: (
-            b.send(text="one", id="one", **RESEND).send(text="two", id="two", **RESEND)
+        "resend": lambda b: b.send(text="one", id="one", **RESEND).send(
+            text="two", id="two", **RESEND
         ),
         "delay": lambda b: b.delay(seconds=0.3, id="wait").send(text="late", id="late"),
         "condition": lambda b: b.when(
@@ -45,10 +45,8 @@ FLOWS: dict[str, dict[str, Any]] = {
         "shared": lambda b: b.parallel(
             *(_send(f"arm{i}", **RESEND) for i in range(FORK_QUEUE_LIMIT))
         ),
-        "converge": lambda b: (
-            b.parallel(*(_check(f"check{i}") for i in range(3))).send(
-                text="meet", id="meet", **RESEND
-            )
+        "converge": lambda b: b.parallel(*(_check(f"check{i}") for i in range(3))).send(
+            text="meet", id="meet", **RESEND
         ),
         "retry": lambda b: b.send(text="flaky", id="flaky", **AGAIN).send(text="two", id="two"),
     }.items()
@@ -59,6 +57,4 @@ ALL_COMPLETE = frozenset({"resend", "condition", "shared", "converge"})
 
 def payloads(number: int) -> list[dict[str, Any]]:
     """Return what triggers executions, each of a contact of its own."""
-    return [
-        {"contact": {"id": f"c{i}", "phone": f"+55119{i:08}"}, "n": i} for i in range(number)
-    ]
+    return [{"contact": {"id": f"c{i}", "phone": f"+55119{i:08}"}, "n": i} for i in range(number)]
