@@ -20,7 +20,7 @@ def _check(name: str) -> Callable[[Any], Any]:
 
 
 RESEND = {"on_unknown": "resend"}
-AGAIN = {"retry": {"maximumAttempts": 9, "initialInterval": 0.2, "backoffCoefficient": 1.0}}
+AGAIN = {"retry": {"maximumAttempts": 10, "initialInterval": 0.2, "backoffCoefficient": 1.0}}
 TRANSIENT = 2
 """A code with which WhatsApp says that it may be tried again after a second."""
 
@@ -48,7 +48,9 @@ FLOWS: dict[str, dict[str, Any]] = {
         "converge": lambda b: b.parallel(*(_check(f"check{i}") for i in range(3))).send(
             text="meet", id="meet", **RESEND
         ),
-        "retry": lambda b: b.send(text="flaky", id="flaky", **AGAIN).send(text="two", id="two"),
+        "retry": lambda b: b.send(text="flaky", id="flaky", **AGAIN, **RESEND).send(
+            text="two", id="two"
+        ),
     }.items()
 }
 ALL_COMPLETE = frozenset({"resend", "condition", "shared", "converge"})
