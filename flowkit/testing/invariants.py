@@ -39,6 +39,9 @@ def check_invariants(execution: Execution) -> None:
     arrived = [arrival for run in runs.values() for arrival in run.arrivals]
     completed = [b.branch_id for b in branches.values() if b.status == "completed"]
     assert sorted(arrived) == sorted(completed), "each branch arrives once"
+    leaves = [b for b in branches.values() if b.status != "forked"]
+    elsewhere = [b for b in leaves if b.status in ("merged", "failed", "cancelled", *OPEN)]
+    assert len(arrived) + len(elsewhere) == len(leaves), "each leaf is somewhere, once"
     for branch in branches.values():
         _check_descent(branch, branches)
         _check_place(branch, runs.get(idempotency_key(execution.id, branch.current_node_id)))

@@ -52,13 +52,15 @@ def stop_still(here: Installation, process: subprocess.Popen[str]) -> None:
 
 def test_a_worker_that_slept_past_its_lease_is_fenced(here: Installation) -> None:
     """SIGSTOP in the middle of effects; another worker takes over; the first one wakes."""
-    slow = {"text": "one", "latencyMs": 1500}
+    # The answers come while it sleeps, in time for it to hear them when it wakes.
+    lease = {"FLOWKIT_LEASE_SECONDS": "4"}
+    slow = {"text": "one", "latencyMs": 1000}
     httpx.post(f"{here.simulator}/_simulator/rules", json=slow).raise_for_status()
     accepted = here.trigger(payloads(5), "fail")
-    sleeper = here.start("worker")
+    sleeper = here.start("worker", **lease)
     until(lambda: here.runs(accepted, "running"), seconds=60, what="the first one begins")
     stop_still(here, sleeper)
-    here.start("worker")
+    here.start("worker", **lease)
     here.wait_for(accepted)  # the other one gives up what it cannot know of
     os.killpg(sleeper.pid, signal.SIGCONT)
 

@@ -93,6 +93,17 @@ def test_each_branch_is_claimed_by_one_process(place: str) -> None:
     store.close()
 
 
+def test_each_lease_that_ran_out_is_taken_by_one_process(place: str) -> None:
+    store = opened(place)
+    store.create(started(60))
+    long_ago = EPOCH - timedelta(milliseconds=LEASE_MS)
+    assert len(store.claim("gone", now=long_ago, lease_ms=LEASE_MS, limit=60)) == 60
+    taken = [ref for mine in raced(claim_all, place) for ref in mine]
+    assert sorted(taken) == [(f"x{i:06}", "root") for i in range(60)]
+    assert {store.get_execution(id_).branches[0].epoch for id_, _ in taken} == {2}
+    store.close()
+
+
 def walk(i: int, place: str, barrier: Any, results: Any) -> None:
     """Claim branches of the one execution, begin their messages, and end them together."""
     store, flow = opened(place), fork()
