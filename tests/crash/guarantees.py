@@ -13,7 +13,7 @@ from flowkit.flow import Flow
 from flowkit.testing import check_invariants
 from tests.processes import Installation
 
-NOT_DONE = frozenset({"lease_lost"})
+NOT_DONE = frozenset({"lease_lost", "whatsapp_unreachable"})
 """Error codes of messages that were surely not sent."""
 
 
