@@ -1,7 +1,8 @@
-"""Named points at which the crash tests kill this process; nothing otherwise.
+"""Named points at which the crash tests kill this process, or stop it; nothing otherwise.
 
 ``FLOWKIT_FAIL_AT=after_commit:3`` kills the process the third time it gets to that point, as
-SIGKILL does: no clean-up, no flush. Imports the standard library only.
+SIGKILL does: no clean-up, no flush. ``after_commit:3:SIGSTOP`` lets it stand still there, with all
+its threads, until someone wakes it. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ POINTS = (
     "after_archive_delete",
 )
 
-_point, _, _number = os.environ.get("FLOWKIT_FAIL_AT", "").partition(":")
+_point, _number, _signal, *_ = [*os.environ.get("FLOWKIT_FAIL_AT", "").split(":"), "", ""]
 _visits = itertools.count(1)
 
 
 def hit(point: str) -> None:
-    """Die here if that was asked for."""
+    """Die here, or stand still, if that was asked for."""
     if point == _point and next(_visits) == int(_number or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[_signal or "SIGKILL"])

@@ -30,11 +30,13 @@ def ledger(simulator: str) -> Counter[str]:
     return performed
 
 
-def check(here: Installation, accepted: Iterable[str], *, crashes: int) -> list[Execution]:
+def check(
+    here: Installation, accepted: Iterable[str], *, crashes: int, by_hand: bool = False
+) -> list[Execution]:
     """Assert the guarantees of executions that have ended, and return them.
 
     A message that nobody knows of is sent again only if its node says so, and then at most once
-    more for each crash.
+    more for each crash; or if it was retried by hand, once more.
     """
     performed = ledger(here.simulator)
     flows: dict[tuple[str, int], Flow] = {}
@@ -45,7 +47,7 @@ def check(here: Installation, accepted: Iterable[str], *, crashes: int) -> list[
         assert execution.status in TERMINAL
         version = (execution.flow_id, execution.flow_version)
         flow = flows.get(version) or flows.setdefault(version, here.store.get_version(*version))
-        _check_messages(flow, execution, performed, crashes)
+        _check_messages(flow, execution, performed, crashes, by_hand)
         keys |= {run.idempotency_key for run in execution.executed_nodes}
     ids = {execution.id for execution in found}
     strays = {key for key in performed if key.split("_")[0] in ids} - keys
@@ -56,7 +58,7 @@ def check(here: Installation, accepted: Iterable[str], *, crashes: int) -> list[
 
 
 def _check_messages(
-    flow: Flow, execution: Execution, performed: Counter[str], crashes: int
+    flow: Flow, execution: Execution, performed: Counter[str], crashes: int, by_hand: bool
 ) -> None:
     messages = {node.id: node for node in flow.nodes if node.type == "SEND_MESSAGE"}
     for run in execution.executed_nodes:
@@ -65,7 +67,7 @@ def _check_messages(
         times = performed[run.idempotency_key]
         resend = messages[run.node_id].config.get("onUnknown") == "resend"
         if run.status == "completed":
-            assert 1 <= times <= 1 + resend * crashes, (times, run)
+            assert 1 <= times <= 1 + resend * crashes + by_hand, (times, run)
             continue
         assert run.status == "failed", run
         assert run.error is not None
@@ -74,4 +76,4 @@ def _check_messages(
         else:
             assert run.error["code"] == OUTCOME_UNKNOWN, run
             assert not resend
-            assert times <= 1, run
+            assert times <= 1 + by_hand, run
