@@ -36,9 +36,9 @@ PEOPLE = payloads(15)
 CELLS = [
     pytest.param(point, kind, marks=() if always else pytest.mark.crash)
     for point, kind, always in (
-        ("after_claim:1", "fail", False),
+        ("after_claim:1", "fail", True),
         ("before_commit:1", "shared", False),
-        ("before_commit:2", "fail", True),
+        ("before_commit:2", "fail", False),
         ("before_commit:2", "resend", False),
         ("after_commit:1", "fail", False),
         ("before_effect:2", "fail", False),
