@@ -55,12 +55,14 @@ gets through any more.
 class Held:
     """What the runner holds of one execution, and the events that no commit has taken yet.
 
-    After a failure of its own it rests until `rests_until`, in monotonic seconds.
+    After a failure of its own it rests until `rests_until`, in monotonic seconds. `doubtful` is
+    what a commit that got no answer has made ours, if it was made.
     """
 
     claim: Claim
     events: list[Event] = field(default_factory=list)
     rests_until: float = 0.0
+    doubtful: list[BranchRef] = field(default_factory=list)
 
 
 def refs_of(claim: Claim) -> list[BranchRef]:
@@ -120,6 +122,7 @@ class Runner:
         self._perform = perform
         self._clock = clock
         self._owner = owner
+        self._name = 1
         self._lease = lease_seconds
         self._sweep = sweep_seconds
         self._limits = limits
@@ -317,13 +320,19 @@ class Runner:
         room = self._room()
         if not self._more or not room:
             return
-        claims = self._store.claim(
-            self._owner,
-            now=self._clock.now(),
-            lease_ms=self._lease_ms,
-            limit=room,
-            expired=time.monotonic() >= self._expired_from,
-        )
+        try:
+            claims = self._store.claim(
+                f"{self._owner}/{self._name}",
+                now=self._clock.now(),
+                lease_ms=self._lease_ms,
+                limit=room,
+                expired=time.monotonic() >= self._expired_from,
+            )
+        except Exception:
+            # It may have been given what it was not told of, and nobody takes over from itself:
+            # under another name it does, once those leases have run out.
+            self._name += 1
+            raise
         faults.hit("after_claim")
         taken = 0
         for claim in claims:
@@ -361,9 +370,14 @@ class Runner:
             room = max(0, room - len(turn.effects))
             turns.append((held, turn))
         faults.hit("before_commit")
-        answers = self._store.commit(
-            [turn.patch for _, turn in turns], now=now, lease_ms=self._lease_ms
-        )
+        try:
+            answers = self._store.commit(
+                [turn.patch for _, turn in turns], now=now, lease_ms=self._lease_ms
+            )
+        except Exception:
+            for held, turn in turns:
+                held.doubtful = refs_of(turn.claim)
+            raise
         faults.hit("after_commit")
         self._crowded = any(turn.crowded for _, turn in turns)
         for (held, turn), answer in zip(turns, answers, strict=True):
@@ -376,20 +390,23 @@ class Runner:
         """Act on the store's answer to a turn."""
         execution_id = held.claim.head.id
         if answer.outcome == "ok":
-            held.claim, held.events = turn.claim, []
+            held.claim, held.events, held.doubtful = turn.claim, [], []
             for performance in turn.effects:
                 branch = turn.claim.branches[performance.branch_id]
                 ref = BranchRef(execution_id, branch.branch_id, branch.epoch)
                 self._in_flight[ref] = performance
                 pool.submit(self._effect, ref, performance)
-        elif answer.outcome == "lost":
+        elif answer.outcome == "lost" and not any(
+            run.branch_id in held.claim.branches for run in answer.runs
+        ):
             held.claim = engine.with_runs(held.claim, answer.runs)
-        elif answer.outcome == "fenced":
+        elif answer.outcome == "fenced" and not held.doubtful:
             self._give_up(held, set(answer.fenced))
         elif answer.outcome == "cancelled":
             self._give_up(held, set(held.claim.branches))
         else:
-            # Someone settled a run by evidence: whoever claims the branches next reads it anew.
+            # Someone settled a run by evidence, or a commit of ours was made and its answer lost:
+            # whoever claims the branches next reads it anew.
             self._return(held)
         if not held.claim.branches:
             self._held.pop(execution_id, None)
@@ -414,6 +431,8 @@ class Runner:
         for ref in refs_of(held.claim):
             if ref.branch_id in branch_ids:
                 self._returned[ref] = False
+        self._returned |= dict.fromkeys(held.doubtful, False)
+        held.doubtful = []
         self._give_up(held, branch_ids)
 
     def _release(self) -> None:
