@@ -219,5 +219,7 @@ class Installation:
 def installation(directory: Path, **settings: str) -> Iterator[Installation]:
     """Yield an installation for a fixture, and clear it away."""
     here = Installation(directory, **settings)
-    yield here
-    here.close()
+    try:
+        yield here
+    finally:
+        here.close()

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(400)]
 
 @contextmanager
 def prepared(directory: Path, **settings: str) -> Iterator[Installation]:
-    for here in installation(directory, **settings):
+    with contextmanager(installation)(directory, **settings) as here:
         here.start_simulator()
         here.start_api()
         for flow in FLOWS.values():
