@@ -112,8 +112,11 @@ def cancel(broadcast: Broadcast, *, now: datetime) -> Broadcast:
 
 
 def repace(broadcast: Broadcast, per_second: float | None, *, now: datetime) -> Broadcast:
-    """Return the broadcast at another pace. Raises `Conflict`."""
-    _require(broadcast, "accepting", "running", "paused")
+    """Return the broadcast at another pace. Raises `Conflict`.
+
+    Not while recipients come in: whoever counts them is the only one to change it until then.
+    """
+    _require(broadcast, "running", "paused")
     due = now if broadcast.status == "running" else broadcast.next_at
     return _changed(broadcast, now, per_second=per_second, next_at=due)
 

@@ -1,6 +1,6 @@
 """What `flowkit.client.Client` says of broadcasts, and how contacts are streamed to the service.
 
-May import the core; pandas is imported only when a frame is handed in.
+May import the core and `connection`; pandas is imported only when a frame is handed in.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from flowkit.connection import Connection
 from flowkit.errors import Invalid
 from flowkit.expression import Expr
 from flowkit.flow import Flow
@@ -22,13 +23,8 @@ PART_BYTES = 65_536
 """Lines are sent in parts of about this size."""
 
 
-class BroadcastCalls:
+class BroadcastCalls(Connection):
     """The methods of `Client` about broadcasts."""
-
-    def _call(
-        self, method: str, path: str, *, params: dict[str, str] | None = None, **body: Any
-    ) -> dict[str, Any]:
-        raise NotImplementedError
 
     def broadcast(
         self,

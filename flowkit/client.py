@@ -1,34 +1,26 @@
 """The HTTP client of the service: push flows, trigger them, read what happened.
 
-Owns every HTTP request that the SDK makes. Imports httpx and the core; pandas is loaded through
-`flowkit.history` when a frame is asked for, not before.
+Owns what can be asked of a service; `connection` owns how. Imports httpx and the core; pandas is
+loaded through `flowkit.history` when a frame is asked for, not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from flowkit.broadcast_calls import BroadcastCalls
-from flowkit.errors import Invalid, ServiceError
+from flowkit.connection import PAGE_SIZE, Progress, path_of, refuse
 from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.problems import Problem
 from flowkit.selection import query as _query
 from flowkit.wire import from_wire
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PAGE_SIZE = 500
-"""Items asked for at once: the most that the service gives."""
-
-Progress = Callable[[int], None]
 
 
 class Client(BroadcastCalls):
@@ -70,47 +62,26 @@ class Client(BroadcastCalls):
         transport: httpx.BaseTransport | None = None,
         timeout: float = 30.0,
     ) -> None:
-        url = httpx.URL(base_url)
-        # Neither is echoed, and a password would take the place of the key in the header.
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
-            example = "http://127.0.0.1:5000"
-            _refuse("client.url", "base_url", f"write the address as {example}, without a password")
-        # A key read from a file ends in a newline, and httpx would quote it in its complaint.
-        key = api_key.strip()
-        if not (key and key.isascii() and key.isprintable()):
-            _refuse("client.api_key", "api_key", "a key is one line of printable ASCII")
-        self._http = httpx.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {key}", "Accept": "application/json"},
-            transport=transport,
-            timeout=timeout,
-        )
-        self._address = str(self._http.base_url).rstrip("/")
+        super().__init__(base_url, api_key=api_key, transport=transport, timeout=timeout)
+        # The ETags of the flows that were read, each of which is known by when it was stored.
+        self._tags: dict[tuple[str | None, datetime | None], str] = {}
 
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
+    def push(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"Client({self._address!r})"
-
-    def close(self) -> None:
-        """Close the connections; the client cannot be used after."""
-        self._http.close()
-
-    def push(self, flow: Flow, activate: bool = True) -> Flow:
+        flow: Flow,
+        activate: bool = True,
+        *,
+        author: str | None = None,
+        message: str | None = None,
+    ) -> Flow:
         """Store `flow` at the service and return it as stored, with its id and version.
 
         A flow with an id updates the flow of that id. One without updates the flow of the same
         name, or becomes a new flow when there is none; two pushes of a new name at the same
         moment may make two flows.
+
+        What was made of a flow that `flow` or `push` of this client returned is stored only
+        if nobody has changed that flow since: no change of another is overwritten unseen.
 
         Parameters
         ----------
@@ -119,20 +90,31 @@ class Client(BroadcastCalls):
         activate : bool
             Whether triggers start the flow from now on. False stores a draft, which may have
             errors, and ends the starts of a flow that was active; executions under way go on.
+        author, message : str, optional
+            Who publishes and why: kept with the version, if the push makes one.
 
         Raises
         ------
         ServiceError
-            When the service refuses the flow (422, with the problems of the flow): nothing is
-            stored.
+            When the service refuses the flow (422, with the problems of the flow), or it was
+            changed since it was read (412): nothing is stored.
         Invalid
             When several flows have that name: push one that has an id.
         """
         document = flow.to_dict() | {"isActive": activate}
         flow_id = flow.id or self._id_of(flow.name)
+        said = {"author": author, "message": message}
+        params = {name: value for name, value in said.items() if value is not None}
         if flow_id is None:
-            return _flow(self._call("POST", "/api/flows", json=document))
-        return _flow(self._call("PUT", _path("flows", flow_id), json=document | {"id": flow_id}))
+            return self._stored("POST", "/api/flows", json=document, params=params)
+        tag = self._tags.get((flow.id, flow.updated_at))
+        return self._stored(
+            "PUT",
+            path_of("flows", flow_id),
+            json=document | {"id": flow_id},
+            params=params,
+            headers={"If-Match": tag} if tag else None,
+        )
 
     def flows(self) -> list[Flow]:
         """Return all flows."""
@@ -140,7 +122,7 @@ class Client(BroadcastCalls):
 
     def flow(self, flow_id: str) -> Flow:
         """Return one flow as it is stored now."""
-        return _flow(self._call("GET", _path("flows", flow_id)))
+        return self._stored("GET", path_of("flows", flow_id))
 
     def trigger(
         self,
@@ -170,7 +152,7 @@ class Client(BroadcastCalls):
             ``{triggerType, executions: [{executionId, flowId, flowVersion, status}], problems}``;
             the executions are stored. No flow of that type is an empty list, not an error.
         """
-        path = _path("flows", "trigger", trigger_type)
+        path = path_of("flows", "trigger", trigger_type)
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         params = {"wait": "true"} if wait else None
         return self._call("POST", path, params=params, json=payload, headers=headers)
@@ -269,7 +251,7 @@ class Client(BroadcastCalls):
 
     def execution(self, execution_id: str) -> Execution:
         """Return one execution with its context, branches and node runs."""
-        return from_wire(Execution, self._call("GET", _path("executions", execution_id)))
+        return from_wire(Execution, self._call("GET", path_of("executions", execution_id)))
 
     def retry(
         self,
@@ -304,7 +286,7 @@ class Client(BroadcastCalls):
         body: dict[str, Any] = {} if node_ids is None else {"nodeIds": list(node_ids)}
         if from_start:
             body["fromStart"] = True
-        path = _path("executions", execution_id, "retry")
+        path = path_of("executions", execution_id, "retry")
         params = {"version": "latest"} if latest else None
         return from_wire(Execution, self._call("POST", path, params=params, json=body))
 
@@ -349,7 +331,7 @@ class Client(BroadcastCalls):
         body |= {"version": "latest"} if latest else {}
         answer: dict[str, Any] = {"retried": [], "refused": []}
         while True:
-            page = self._call("POST", _path("executions", "retry"), json=body)
+            page = self._call("POST", path_of("executions", "retry"), json=body)
             if not page.keys() >= {*answer, "nextCursor"}:
                 raise self._foreign(200)
             for name, found in answer.items():
@@ -362,7 +344,7 @@ class Client(BroadcastCalls):
 
     def cancel(self, execution_id: str) -> Execution:
         """Cancel an execution and return it; one that has ended is a `ServiceError` 409."""
-        path = _path("executions", execution_id, "cancel")
+        path = path_of("executions", execution_id, "cancel")
         return from_wire(Execution, self._call("POST", path))
 
     def node_types(self) -> list[dict[str, Any]]:
@@ -376,7 +358,7 @@ class Client(BroadcastCalls):
     def _id_of(self, name: str) -> str | None:
         ids = [flow.id for flow in self.flows() if flow.name == name]
         if len(ids) > 1:
-            _refuse(
+            refuse(
                 "flow.ambiguous",
                 "name",
                 f"several flows are named {name!r} ({', '.join(map(str, ids))}); "
@@ -384,85 +366,14 @@ class Client(BroadcastCalls):
             )
         return ids[0] if ids else None
 
-    def _items(
-        self,
-        path: str,
-        query: dict[str, str],
-        limit: int | None = None,
-        progress: Progress | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Yield a list's items, page by page."""
-        if limit is not None and limit < 1:
-            _refuse("filter.limit", "limit", f"{limit} is less than 1; leave it out for all")
-        read = 0
-        cursor: str | None = None
-        while True:
-            size = PAGE_SIZE if limit is None else min(PAGE_SIZE, limit - read)
-            turn = {"cursor": cursor} if cursor else {}
-            page = self._call("GET", path, params={**query, "limit": str(size), **turn})
-            items = page.get("items")
-            if not isinstance(items, list):
-                raise self._foreign(200)
-            read += len(items)
-            if progress is not None:
-                progress(read)
-            yield from items
-            cursor = page.get("nextCursor")
-            if cursor is None or read == limit:
-                return
-
-    def _call(
-        self, method: str, path: str, *, params: dict[str, str] | None = None, **body: Any
-    ) -> dict[str, Any]:
-        """Make one request and return the JSON object that it answers."""
-        try:
-            answer = self._http.request(method, path, params=params, **body)
-        except httpx.TimeoutException as error:
-            message = f"{self._address} gave no answer in time; it may still do what was asked"
-            raise ServiceError(0, [Problem("service.timeout", "", message)]) from error
-        except httpx.HTTPError as error:
-            message = (
-                f"cannot reach {self._address} ({error}); start the service with `flowkit up`, "
-                "or correct the address given to Client"
-            )
-            raise ServiceError(0, [Problem("service.unreachable", "", message)]) from error
-        try:
-            content = answer.json()
-        except ValueError:
-            content = None
-        if not answer.is_success:
-            raise ServiceError(answer.status_code, _problems(answer, content))
-        if not isinstance(content, dict):
-            raise self._foreign(answer.status_code)
-        return content
-
-    def _foreign(self, status: int) -> ServiceError:
-        message = f"what answers at {self._address} is not flowkit; is another program there?"
-        return ServiceError(status, [Problem("service.foreign", "", message)])
-
-
-def _refuse(code: str, argument: str, message: str) -> NoReturn:
-    raise Invalid([Problem(code, f"/{argument}", message)])
-
-
-def _path(*parts: str) -> str:
-    """Return the path of a resource, every part as one segment."""
-    return "/api/" + "/".join(quote(part, safe="") for part in parts)
+    def _stored(self, method: str, path: str, **request: Any) -> Flow:
+        """Make one request and return the flow that it answers, whose ETag is remembered."""
+        content, headers = self._exchange(method, path, **request)
+        flow = _flow(content)
+        if "ETag" in headers:
+            self._tags[flow.id, flow.updated_at] = headers["ETag"]
+        return flow
 
 
 def _flow(document: dict[str, Any]) -> Flow:
     return Flow.from_dict({key: value for key, value in document.items() if key != "problems"})
-
-
-def _problems(answer: httpx.Response, content: Any) -> list[Problem]:
-    """Return what an error answer says, whoever wrote it (a proxy between may have)."""
-    if isinstance(content, dict) and isinstance(content.get("problems"), list):
-        said = [_problem(item) for item in content["problems"] if isinstance(item, dict)]
-        if said:
-            return said
-    return [Problem("service.refused", "", answer.reason_phrase or "no reason given")]
-
-
-def _problem(item: dict[str, Any]) -> Problem:
-    code, path, message = (str(item.get(key) or "") for key in ("code", "path", "message"))
-    return Problem(code, path, message, "warning" if item.get("severity") == "warning" else "error")

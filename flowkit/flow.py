@@ -46,6 +46,9 @@ class Flow(Fluent, Record):
         Where the contact is in the payload, as JMESPath; ``"contact"`` when not given.
     filter : Expr or JSONLogic, optional
         Condition on the payload; the flow starts only when it holds.
+    idempotency_key : str, optional
+        Where the event's own id is in the payload, as JMESPath; an event that is delivered
+        again starts the flow once.
     id : str, optional
         Id of a flow that is stored already.
     settings : dict, optional

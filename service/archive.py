@@ -86,9 +86,13 @@ def cutoff(text: str, now: datetime) -> datetime:
         raise Invalid([Problem("archive.before", "/before", message)]) from None
 
 
-def reach(before: datetime, now: datetime) -> datetime:
-    """Return how far an archive may reach: days that are not counted yet stay in the store."""
-    return min(before, beginning(first_open_day(now)))
+def reach(before: datetime, now: datetime, *, keys: timedelta) -> datetime:
+    """Return how far an archive may reach.
+
+    Days that are not counted yet stay in the store, and so does what ended less than `keys` ago:
+    while the idempotency key of its trigger is kept, a redelivery must find the execution.
+    """
+    return min(before, now - keys, beginning(first_open_day(now)))
 
 
 def survey(store: Store, *, before: datetime) -> Summary:

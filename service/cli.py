@@ -68,12 +68,15 @@ def cli() -> None:
 @cli.command()
 @click.option("--contacts", type=click.IntRange(1, 100_000), default=200, show_default=True)
 @click.option("--keep", is_flag=True, help="Leave the service running; print address and key.")
+@click.option(
+    "--configured", is_flag=True, help="Use the store and queue of the settings, not embedded ones."
+)
 @data_option
-def demo(contacts: int, keep: bool, data_dir: Path | None) -> None:
+def demo(contacts: int, keep: bool, configured: bool, data_dir: Path | None) -> None:
     """Run the whole system once: 200 abandoned carts, with a WhatsApp simulator."""
     from service.demo.run import run
 
-    sys.exit(run(contacts=contacts, keep=keep, data_dir=data_dir))
+    sys.exit(run(contacts=contacts, keep=keep, data_dir=data_dir, configured=configured))
 
 
 @cli.command()
@@ -242,7 +245,7 @@ def _store(data_dir: Path | None) -> contextlib.closing[Store]:
 @data_option
 def archive(before: str | None, url: str | None, dry_run: bool, data_dir: Path | None) -> None:
     """Move executions that ended long ago into Parquet files, and delete them here."""
-    from service.archiving import run
+    from service.archive_command import run
 
     run(_begin(data_dir).prepared(), before=before, url=url, dry_run=dry_run)
 

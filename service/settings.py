@@ -125,6 +125,9 @@ class Settings:
             raise SettingsError(
                 f"{PREFIX}PAYLOAD_LIMIT_BYTES is more than {PREFIX}BODY_LIMIT_BYTES"
             )
+        if 0 < self.retention_days * 24 < self.idempotency_hours:
+            # A redelivery whose execution is gone would start it again.
+            raise SettingsError(f"{PREFIX}RETENTION_DAYS is shorter than {PREFIX}IDEMPOTENCY_HOURS")
 
     @property
     def expires_after_days(self) -> int | None:
@@ -164,12 +167,12 @@ class Settings:
         return cls(**values)
 
     def to_environment(self) -> dict[str, str]:
-        """Return the variables that make these settings, for child processes."""
-        return {
-            PREFIX + f.name.upper(): str(getattr(self, f.name))
-            for f in fields(self)
-            if getattr(self, f.name) is not None
-        }
+        """Return the variables that make these settings, for child processes.
+
+        What is not set is empty: a child must not take it from its parent's environment.
+        """
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {PREFIX + name.upper(): "" if v is None else str(v) for name, v in values}
 
     def prepared(self) -> Settings:
         """Return the settings with the data directory made, and a key: made once and kept.
@@ -194,7 +197,7 @@ class Settings:
         return replace(self, data_dir=data_dir, api_key=key)
 
 
-NOT_SETTINGS = frozenset({"FLOWKIT_FAIL_AT", "FLOWKIT_TEST_MONGODB_URL"})
+NOT_SETTINGS = frozenset({"FLOWKIT_FAIL_AT", "FLOWKIT_TEST_MONGODB_URL", "FLOWKIT_TEST_STORE"})
 """Variables of the tests: the first is read by `service.faults`."""
 
 

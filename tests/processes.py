@@ -8,18 +8,23 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from flowkit.execution import TERMINAL, Execution, ExecutionFilter, NodeRun, PageKey
 from service.server import free_port
+from service.settings import Settings
+from service.store.open import open_store
 
 HOST = "127.0.0.1"
 KEY = "test-key-of-the-installation"
 ROOT = Path(__file__).parents[1]
+PAGE = 500
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
@@ -33,14 +38,15 @@ def until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = ""
 
 
 class Installation:
-    """Starts the program's processes and kills them.
+    """Starts the program's processes and kills them, and asks their store, whichever it is.
 
     Parameters
     ----------
     directory : Path
         Empty; holds the data.
     settings : str
-        ``FLOWKIT_*`` variables, by name in lower case.
+        ``FLOWKIT_*`` variables, by name in lower case; `mongodb_url` and `redis_url` move it
+        from SQLite onto servers.
     """
 
     def __init__(self, directory: Path, **settings: str) -> None:
@@ -59,6 +65,7 @@ class Installation:
             base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=20
         )
         self.processes: list[subprocess.Popen[str]] = []
+        self.simulator = ""
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Start ``python -m service`` in a process group of its own."""
@@ -81,14 +88,15 @@ class Installation:
         number = self.processes.index(process)
         return next(self.directory.glob(f"{number}-*.log")).read_text()
 
-    def start_api(self, **variables: str) -> subprocess.Popen[str]:
-        """Start the API and wait until it answers."""
-        process = self.start("api", "--port", str(self.port), **variables)
+    def start_api(self, port: int | None = None, **variables: str) -> subprocess.Popen[str]:
+        """Start the API, or another beside it at `port`, and wait until it answers."""
+        port = port or self.port
+        process = self.start("api", "--port", str(port), **variables)
 
         def ready() -> bool:
             assert process.poll() is None, self.said(process)
             try:
-                return self.client.get("/readyz").status_code == 200
+                return self.client.get(f"http://{HOST}:{port}/readyz").status_code == 200
             except httpx.TransportError:
                 return False
 
@@ -113,6 +121,7 @@ class Installation:
                 return False
 
         until(ready, what="the simulator answers")
+        self.simulator = address
         return address
 
     def trigger(self, payloads: list[Any], trigger_type: str = "test") -> list[str]:
@@ -126,18 +135,58 @@ class Installation:
         with ThreadPoolExecutor(8) as pool:
             return [execution_id for ids in pool.map(post, payloads) for execution_id in ids]
 
+    @cached_property
+    def store(self) -> Any:
+        """A client of the store, opened as the program opens it."""
+        return open_store(Settings.from_environment(self.environment).prepared())
+
+    def executions(self, ids: Iterable[str] | None = None) -> list[Execution]:
+        """Return executions whole: those with these ids, else all."""
+        if ids is not None:
+            return [self.store.get_execution(execution_id) for execution_id in ids]
+        found: list[Execution] = []
+        while True:
+            after = PageKey(found[-1].created_at, found[-1].id) if found else None
+            page = self.store.list_executions(
+                ExecutionFilter(),
+                after=after,
+                limit=PAGE,
+                include=("context", "branches", "executed_nodes"),
+            )
+            found += page
+            if len(page) < PAGE:
+                return found
+
+    def runs(self, ids: Iterable[str] | None = None, status: str | None = None) -> list[NodeRun]:
+        """Return the node runs of executions, those in `status` where one is given."""
+        return [
+            run
+            for execution in self.executions(ids)
+            for run in execution.executed_nodes
+            if status in (None, run.status)
+        ]
+
     def rows(self, statement: str) -> list[Any]:
-        """Return what a statement reads from the database file."""
+        """Return what a statement reads from SQLite's database file."""
         connection = sqlite3.connect(self.database)
         try:
             return connection.execute(statement).fetchall()
         finally:
             connection.close()
 
+    def ended(self, ids: Iterable[str]) -> bool:
+        """Return whether all these executions have ended."""
+        return all(self.store.get_execution(i).status in TERMINAL for i in ids)
+
+    def wait_for(self, ids: Iterable[str], seconds: float = 90.0) -> None:
+        """Wait until these executions have ended."""
+        wanted = list(ids)
+        until(lambda: self.ended(wanted), seconds=seconds, what="these executions end")
+
     def wait_for_all(self, seconds: float = 30.0) -> None:
         """Wait until no execution is open."""
         until(
-            lambda: not self.rows("SELECT 1 FROM executions WHERE open > 0 LIMIT 1"),
+            lambda: not any(self.store.count_open().values()),
             seconds=seconds,
             what="all executions end",
         )
@@ -153,12 +202,18 @@ class Installation:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def kill_all(self, since: int = 0) -> None:
+        """Kill whatever still runs of the processes started from number `since` on."""
+        for process in self.processes[since:]:
+            if process.poll() is None:
+                self.kill(process)
+
     def close(self) -> None:
         """Kill whatever still runs."""
         self.client.close()
-        for process in self.processes:
-            if process.poll() is None:
-                self.kill(process)
+        self.kill_all()
+        if "store" in vars(self):
+            self.store.close()
 
 
 def installation(directory: Path, **settings: str) -> Iterator[Installation]:

@@ -176,6 +176,7 @@ class Place:
             self.fs.pipe_file(whole, data)
             return
         target = Path(whole)
+        made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f"{target.name}.unfinished")
         with unfinished.open("wb") as file:
@@ -183,10 +184,8 @@ class Place:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(target)
-        for directory in (target.parent, *target.parent.parents):
-            _flush(directory)
-            if directory == Path(self.root):
-                break
+        for folder in {target.parent, *(new.parent for new in made)}:
+            _flush(folder)
 
     def get(self, path: str) -> bytes:
         """Return the content of a file."""
@@ -266,9 +265,11 @@ def not_read(leftovers: Sequence[str]) -> str:
     )
 
 
-def _flush(directory: Path) -> None:
-    """Make the names in a directory survive a power loss."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def _flush(folder: Path) -> None:
+    """Make the names in a folder survive a power loss."""
+    if os.name == "nt":  # Windows opens no folders, and its file system keeps a journal
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

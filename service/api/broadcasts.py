@@ -146,7 +146,7 @@ def get_broadcast(broadcast_id: str) -> Broadcast:
 @blp.alt_response(404, "NOT_FOUND")
 @blp.alt_response(409, "CONFLICT")
 def change_broadcast(body: dict[str, Any], broadcast_id: str) -> Broadcast:
-    """Change the pace. 409 when the broadcast has ended."""
+    """Change the pace. 409 when the broadcast has ended, or its recipients still come in."""
     return _changed(broadcast_id, rules.repace, per_second=body["per_second"])
 
 

@@ -46,12 +46,15 @@ def read_cursor(cursor: str) -> PageKey:
 
 
 class CursorField(ma.fields.Field[PageKey]):
-    """A cursor in a query."""
+    """A cursor, in a query or a body."""
+
+    def __init__(self, *, metadata: dict[str, Any]) -> None:
+        super().__init__(metadata={"type": "string", **metadata})
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **options: Any) -> PageKey:
         try:
             return read_cursor(value)
-        except (ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             message = "This is no cursor; take nextCursor from the page before, as it is."
             raise ma.ValidationError(message) from None
 

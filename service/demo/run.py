@@ -48,7 +48,7 @@ class DemoFailed(Exception):
     """Something did not end as it should."""
 
 
-def run(*, contacts: int, keep: bool, data_dir: Path | None) -> int:
+def run(*, contacts: int, keep: bool, data_dir: Path | None, configured: bool = False) -> int:
     """Run the demonstration and return its exit status.
 
     Parameters
@@ -59,13 +59,19 @@ def run(*, contacts: int, keep: bool, data_dir: Path | None) -> int:
         Whether to leave the service running until interrupted.
     data_dir : Path, optional
         Where to keep the data; a new temporary directory when absent.
+    configured : bool
+        Whether to use the store and the queue that the settings name. Else it is embedded, since
+        a demonstration has no place among the flows of a production.
     """
     console = Console()
     if data_dir is None:
         data_dir = Path(tempfile.mkdtemp(prefix="flowkit-demo-"))
     port, whatsapp_port = free_port(), free_port()
+    settings = Settings.from_environment()
+    if not configured:
+        settings = replace(settings, mongodb_url=None, redis_url=None)
     settings = replace(
-        Settings.from_environment(),
+        settings,
         data_dir=data_dir,
         whatsapp_base_url=f"http://{HOST}:{whatsapp_port}",
         whatsapp_token=TOKEN,

@@ -20,8 +20,9 @@ got a lease meanwhile.)
 `unhold` makes it claimable again.
 
 *Time* is always passed in; a store reads no clock. All calls may be made from any thread and
-any process at once. A store that cannot do what is asked for reasons of its own (disk full,
-server gone) raises its driver's error; nothing is half-done then.
+any process at once. A store that cannot do what is asked for reasons of its own raises
+`StoreUnavailable` when its server does not answer, else its driver's error (disk full); no patch
+is half-applied then.
 """
 
 from __future__ import annotations
@@ -421,8 +422,11 @@ class Store(Flows, Executions, Work, Contacts, Triggers, Broadcasts, Keys, Elect
         """How many writes this client has committed, batches counting as one."""
         ...
 
-    def clock_offset(self) -> timedelta:
-        """Return by how much the store's clock is ahead of this machine's."""
+    def clock_offset(self) -> timedelta | None:
+        """Return by how much the store's clock is ahead of this machine's wall clock.
+
+        None when it has none of its own: its clients are all on this machine.
+        """
         ...
 
     def ping(self) -> None:

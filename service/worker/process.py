@@ -14,13 +14,13 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from flowkit.clock import SystemClock
 from flowkit.engine import Limits, Performance
 from flowkit.nodetype import Outcome
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
 from service.worker.broadcasting import Broadcasting
+from service.worker.clock import StoreClock, clock_of
 from service.worker.heartbeat import Heartbeat
 from service.worker.holding import Holding
 from service.worker.queue import Doorbell
@@ -86,7 +86,7 @@ def work(settings: Settings) -> None:
     doorbell = Doorbell(settings)
     heartbeat = Heartbeat(settings.data_dir)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    clock = SystemClock()
+    clock = clock_of(store)
     with contextlib.closing(store), channels(settings) as perform:
         limits = Limits(
             fork_queue=settings.fork_queue_limit,
@@ -105,6 +105,7 @@ def work(settings: Settings) -> None:
             concurrency=settings.effect_concurrency,
             ring=doorbell.ring,
             beat=heartbeat.beat,
+            clock_off=clock.off if isinstance(clock, StoreClock) else None,
         )
 
         chores: list[Chore] = [

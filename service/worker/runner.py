@@ -1,8 +1,8 @@
 """The runner: claims branches, lets the engine advance them, performs effects, commits.
 
 Owns the loop of a worker process and what it holds; decides nothing about flows (the engine
-does) and nothing about storage (the store does). May import `flowkit`, `service.store.base`
-and `service.faults`; never a concrete store, never Flask.
+does) and nothing about storage (the store does). May import `flowkit`, `service.store.base`,
+`service.faults` and `evidence`; never a concrete store, never Flask.
 
 One thread runs the loop; a pool of threads performs effects and hands outcomes back through
 the inbox. Whatever has come in since the last commit is advanced and committed together, so a
@@ -30,6 +30,7 @@ from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, idempot
 from flowkit.nodetype import Outcome
 from service import faults
 from service.store.base import Store
+from service.worker.evidence import Evidence, Late
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,6 @@ PAUSE_AFTER_ERROR_SECONDS = 1.0
 STOP_SECONDS = 20.0
 """For how long a worker that stops tries to record what a failing store does not take."""
 LEAST_SLEEP_SECONDS = 0.02
-EVIDENCE_TRIES = 5
 EFFECT_SHARE = 2 / 3
 """Part of a lease that an effect may take at most: as much as is left right before a renewal.
 
@@ -61,16 +61,6 @@ class Held:
     claim: Claim
     events: list[Event] = field(default_factory=list)
     rests_until: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """An outcome that came when its branch was no longer the runner's."""
-
-    execution_id: str
-    key: str
-    attempt: int
-    event: Ended
 
 
 def refs_of(claim: Claim) -> list[BranchRef]:
@@ -104,6 +94,10 @@ class Runner:
         Wakes another worker.
     beat : callable
         Called at every pass of the loop, at least every `sweep_seconds` unless it is stuck.
+    clock_off : callable, optional
+        Returns by how many seconds this machine's wall clock differs from `clock`, where that is
+        another machine's. Beyond 5 s nothing more is claimed: what the machine says of times to
+        others (logs, receivers) could not be trusted.
     """
 
     def __init__(
@@ -120,6 +114,7 @@ class Runner:
         concurrency: int = 16,
         ring: Callable[[], None] = lambda: None,
         beat: Callable[[], None] = lambda: None,
+        clock_off: Callable[[], float] | None = None,
     ) -> None:
         self._store = store
         self._perform = perform
@@ -132,10 +127,11 @@ class Runner:
         self._concurrency = concurrency
         self._ring = ring
         self._beat = beat
+        self._clock_off = clock_off
+        self._off = False
         self._inbox: queue.SimpleQueue[tuple[BranchRef, Ended] | None] = queue.SimpleQueue()
         self._held: dict[str, Held] = {}
-        self._late: list[Late] = []
-        self._late_rests_until = 0.0
+        self._late = Evidence(store, clock, limits)
         self._returned: dict[BranchRef, bool] = {}
         self._paused: frozenset[str] = frozenset()
         self._paused_read = -math.inf
@@ -191,10 +187,10 @@ class Runner:
         if time.monotonic() - self._renewed >= self._lease / 3:
             self._renew()
         self._claim()
-        self._offer_late()  # before a branch goes on that it may be about
+        self._late.offer()  # before a branch goes on that it may be about
         while news := self._news():
             self._advance(news, pool)
-        self._offer_late()
+        self._late.offer()
         self._release()
 
     def _advance(self, news: list[Held], pool: ThreadPoolExecutor) -> None:
@@ -253,7 +249,7 @@ class Runner:
         if self._holds(ref):
             self._held[ref.execution_id].events.append(event)
         else:
-            self._late.append(Late(ref.execution_id, performance.key, performance.attempt, event))
+            self._late.add(Late(ref.execution_id, performance.key, performance.attempt, event))
 
     def _holds(self, ref: BranchRef) -> bool:
         """Whether the branch is ours for all that we know; from any thread."""
@@ -287,6 +283,17 @@ class Runner:
             self._renew()
             self._expired_from = time.monotonic() + self._lease
         self._offset = offset
+        seconds = self._clock_off() if self._clock_off else 0.0
+        off = abs(seconds) > CLOCK_STEP_SECONDS
+        if off and not self._off:
+            log.error(
+                "this machine's clock is %+.1f s off the store's: nothing is claimed until it is "
+                "set right",
+                seconds,
+            )
+        elif self._off and not off:
+            log.warning("this machine's clock agrees with the store's again")
+        self._off = off
 
     # ------------------------------------------------------------------ claiming
 
@@ -301,7 +308,7 @@ class Runner:
 
     def _room(self) -> int:
         """Return how many branches may be claimed now."""
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._off:
             return 0
         return self._free() if self._crowded or self._in_flight else self._batch
 
@@ -393,7 +400,7 @@ class Runner:
             if isinstance(event, Ended) and event.branch_id in branch_ids:
                 node_id = held.claim.branches[event.branch_id].current_node_id
                 run = held.claim.runs[idempotency_key(held.claim.head.id, node_id)]
-                self._late.append(
+                self._late.add(
                     Late(held.claim.head.id, run.idempotency_key, run.retry_count, event)
                 )
         held.claim = engine.without(held.claim, branch_ids)
@@ -409,21 +416,9 @@ class Runner:
                 self._returned[ref] = False
         self._give_up(held, branch_ids)
 
-    def _offer_late(self) -> None:
-        if not self._late or time.monotonic() < self._late_rests_until:
-            return
-        late, self._late = self._late, []
-        for outcome in late:
-            try:
-                self._offer(outcome)
-            except Exception:
-                log.exception("the outcome under %s is not recorded; trying again", outcome.key)
-                self._late.append(outcome)
-                self._late_rests_until = time.monotonic() + PAUSE_AFTER_ERROR_SECONDS
-
     def _release(self) -> None:
         """Release what was returned, once what is known of it is recorded."""
-        unrecorded = {late.execution_id for late in self._late}
+        unrecorded = self._late.executions()
         for hold in (False, True):
             refs = [
                 ref
@@ -435,21 +430,6 @@ class Runner:
                 for ref in refs:
                     del self._returned[ref]
                 self._more = self._more or not hold
-
-    def _offer(self, late: Late) -> None:
-        """Offer an outcome that may no longer lead on as evidence of what happened."""
-        for _ in range(EVIDENCE_TRIES):
-            execution = self._store.get_execution(late.execution_id)
-            run = next(r for r in execution.executed_nodes if r.idempotency_key == late.key)
-            patch = engine.evidence(
-                *(late.execution_id, run, late.attempt, late.event.outcome, late.event.at),
-                self._limits,
-            )
-            if patch is None:
-                return
-            (answer,) = self._store.commit([patch], now=self._clock.now())
-            if answer.outcome == "ok":
-                return
 
     # ------------------------------------------------------------------- effects
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,22 @@ from tests.api.harness import KEY, NOW, Service
 
 
 @pytest.fixture
-def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    stores: list[SqliteStore] = []
+def make_service(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[..., Service]]:
+    """Return a function that makes a service; on MongoDB where FLOWKIT_TEST_STORE says so."""
+    stores: list[Any] = []
+
+    def opened() -> Any:
+        if os.environ.get("FLOWKIT_TEST_STORE") != "mongodb":
+            return SqliteStore(tmp_path / f"flows-{len(stores)}.db")
+        from service.store.mongo import MongoStore
+
+        url = request.getfixturevalue("mongodb_url")
+        return MongoStore(f"{url}-{len(stores)}", retention_days=None)
 
     def make(**settings: Any) -> Service:
-        store = SqliteStore(tmp_path / f"flows-{len(stores)}.db")
+        store = opened()
         stores.append(store)
         clock = ManualClock(NOW)
         rings: list[None] = []
@@ -32,6 +44,8 @@ def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 
     yield make
     for store in stores:
+        if not isinstance(store, SqliteStore):
+            store._db.client.drop_database(store._db.database)
         store.close()
 
 

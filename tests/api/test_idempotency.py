@@ -10,6 +10,7 @@ import pytest
 
 from flowkit.execution import derived_id, new_id
 from flowkit.flow import Flow
+from flowkit.wire import iso
 from service import faults
 from tests.api.harness import NOW, PAYLOAD, Service, delayed, problems_of, sending
 
@@ -52,6 +53,16 @@ def test_what_was_pinned_stays_although_flows_come_go_and_change(service: Servic
     service.add(delayed("Three"))
     assert deliver(service) == first
     assert len(stored(service)) == 2
+
+
+def test_what_depends_on_the_time_is_decided_as_at_first(service: Service) -> None:
+    early = {"<": [{"var": "now"}, iso(NOW + timedelta(hours=1))]}
+    service.add(Flow("Early", trigger="cart", filter=early).end().to_dict())
+    first = deliver(service)
+    assert len(first[1]["executions"]) == 1
+    service.clock.advance(timedelta(hours=2))
+    assert deliver(service) == first
+    assert deliver(service, key="k2")[1]["executions"] == []
 
 
 def test_nothing_to_start_is_also_remembered(service: Service) -> None:
@@ -114,6 +125,7 @@ def test_with_wait_the_statuses_are_the_present_ones(service: Service) -> None:
     assert [e["status"] for e in answer["executions"]] == ["delayed"]
 
 
+@pytest.mark.sqlite
 def test_an_expired_key_starts_anew(service: Service) -> None:
     service.add(delayed())
     first = deliver(service)[1]["executions"]

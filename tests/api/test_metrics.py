@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import httpx
 import pandas as pd
+import pytest
 
 import flowkit as fk
 from flowkit import history
@@ -90,6 +91,7 @@ def test_prometheus_is_told_what_is_under_way(service: Service) -> None:
     assert "flowkit_late_seconds 0.0\n" in service("GET", "/metrics").text
 
 
+@pytest.mark.sqlite
 def test_counting_what_is_open_reads_no_history(service: Service) -> None:
     from service.store.sqlite.counts import OPEN
 

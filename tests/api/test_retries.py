@@ -352,7 +352,7 @@ def test_what_changes_meanwhile_is_decided_anew(
         *({"limit": limit} for limit in (0, 1001, "5", 1.5, None)),
         *({"status": status} for status in ("completed", "cancelled", "x", None)),
         {"nodeIds": []},
-        {"cursor": "x"},
+        *({"cursor": cursor} for cursor in ("x", 5, [], {})),
         {"version": 2},
         {"from": "yesterday"},
         {"flow": "x"},

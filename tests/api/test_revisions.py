@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from werkzeug.test import TestResponse
 
+from flowkit.client import Client
+from flowkit.errors import ServiceError
+from flowkit.flow import Flow
 from flowkit.testing import at_once
-from tests.api.harness import Service, delayed, problems_of
+from tests.api.harness import KEY, Service, delayed, problems_of
 
 CHANGES: dict[str, tuple[str, str, Any]] = {
     "PUT": ("PUT", "", delayed("Other")),
@@ -114,6 +119,48 @@ def test_a_change_between_look_and_act_is_noticed(
     monkeypatch.setattr(service.store, "get_flow", look_then_change)
     assert make(service, flow_id, change, tag).status_code == 412
     assert service.ok("GET", f"/api/flows/{flow_id}")["name"] == "Meanwhile"
+
+
+# -------------------------------------------------------------------------- the client
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    transport = httpx.WSGITransport(app=service.app)
+    with Client("http://testserver", api_key=KEY, transport=transport) as client:
+        yield client
+
+
+def test_the_client_overwrites_no_change_that_it_has_not_seen(
+    service: Service, client: Client
+) -> None:
+    mine = client.push(Flow("Wait", trigger="cart").delay(hours=1).end())
+    service.clock.advance(timedelta(seconds=1))
+    service.ok("PATCH", f"/api/flows/{mine.id}", {"settings": {"theirs": True}})
+    with pytest.raises(ServiceError) as refusal:
+        client.push(mine.replace(name="Mine"))
+    assert refusal.value.status == 412
+    assert [problem.code for problem in refusal.value.problems] == ["flow.changed"]
+    seen = client.flow(str(mine.id))
+    with pytest.raises(ServiceError, match="412"):
+        client.push(mine)  # it still knows nothing of their change
+    service.clock.advance(timedelta(seconds=1))
+    both = client.push(seen.replace(name="Mine"))
+    assert (both.name, both.settings) == ("Mine", {"theirs": True})
+    assert client.push(both.replace(name="Again")).name == "Again"
+
+
+def test_the_client_pushes_by_name_whatever_is_stored(service: Service, client: Client) -> None:
+    built = Flow("Wait", trigger="cart").delay(hours=1).end()
+    stored = client.push(built, author="ann", message="First")
+    service.ok("PATCH", f"/api/flows/{stored.id}", {"settings": {"theirs": True}})
+    assert client.push(built, message="Third").settings == {}
+    listed = service.ok("GET", f"/api/flows/{stored.id}/versions")["items"]
+    assert [(item["author"], item["message"]) for item in listed] == [
+        (None, "Third"),
+        (None, None),
+        ("ann", "First"),
+    ]
 
 
 def test_the_document_says_so(service: Service) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +23,7 @@ from service.archive import Summary, archive, cutoff, reach, survey
 from service.faults import POINTS
 from service.store.sqlite import SqliteStore
 from tests.archive.stage import LATE, Ended, moved
-from tests.cli.program import flowkit, refused
+from tests.cli.program import CLEAN, flowkit, refused
 
 DAY = timedelta(days=1)
 
@@ -86,10 +88,11 @@ def test_anything_else_is_refused(text: str) -> None:
         cutoff(text, EPOCH)
 
 
-def test_days_that_are_not_over_stay() -> None:
-    now = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
-    assert reach(now, now) == datetime(2026, 11, 25, tzinfo=UTC)
-    assert reach(now - DAY, now) == now - DAY
+def test_days_that_are_not_over_stay_and_what_a_redelivery_must_find() -> None:
+    now, hour = datetime(2026, 11, 25, 9, 30, tzinfo=UTC), timedelta(hours=1)
+    assert reach(now, now, keys=hour) == datetime(2026, 11, 25, tzinfo=UTC)
+    assert reach(now, now, keys=24 * hour) == now - DAY
+    assert reach(now - 2 * DAY, now, keys=24 * hour) == now - 2 * DAY
 
 
 # --------------------------------------------------------------------- how it goes
@@ -228,6 +231,20 @@ def test_what_is_asked_wrongly_is_one_line(tmp_path: Path) -> None:
     line = refused("archive", "--to", tmp_path / "file" / "x", "--data", data)
     assert "cannot be used" in line
     assert in_store(data) == ["x000000"]
+
+
+def test_a_missing_library_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "sys.argv = ['flowkit', 'archive', '--to', 'x']\n"
+        "from service.cli import main; main()"
+    )
+    environment = CLEAN | {"FLOWKIT_DATA_DIR": str(tmp_path)}
+    process = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 2
+    assert "flowkit: archives need `pip install 'flowkit[archive]'`" in process.stderr
 
 
 def test_an_archive_of_another_store_is_added_to(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from flowkit.nodes.logic import Condition
 from flowkit.nodes.messages import SendMessage
 from flowkit.nodes.system import End, Trigger
 from flowkit.nodetype import Arrive, Effect, Next, NodeType, Wait
+from flowkit.retry import RetryPolicy
 from tests.sdk.strategies import builtin_types, configs, failure_of, json_values, texts
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -114,6 +115,7 @@ class TestSendMessage:
             },
             timeout=10,
             on_unknown="fail",
+            retry=RetryPolicy(),
         )
 
     def test_template(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from flowkit.errors import SettingsError, StoreUnavailable
 from service.cli import main
+from service.server import free_port
 from service.settings import Settings
 from service.store import open as opening
 from service.store.open import open_store
@@ -25,7 +26,7 @@ class Server:
         self.refusals = refusals
         self.tries: list[str] = []
 
-    def __call__(self, url: str) -> Any:
+    def __call__(self, url: str, **options: Any) -> Any:
         self.tries.append(url)
         if len(self.tries) <= self.refusals:
             raise StoreUnavailable("no server answers at db.example:27017")
@@ -81,6 +82,14 @@ def test_the_program_then_ends_with_status_3(
     assert caught.value.code == 3
     said = capsys.readouterr().err
     assert said.splitlines() == ["flowkit: no server answers at db.example:27017"]
+
+
+def test_the_real_store_tells_its_silence_by_the_same_error(tmp_path: Path) -> None:
+    url = f"mongodb://user:password@127.0.0.1:{free_port()}/x?serverSelectionTimeoutMS=100"
+    settings = Settings(data_dir=tmp_path, mongodb_url=url, store_wait_seconds=0)
+    with pytest.raises(StoreUnavailable, match="FLOWKIT_MONGODB_URL") as caught:
+        open_store(settings)
+    assert "password" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["bson", "mongoengine", "pymongo"])

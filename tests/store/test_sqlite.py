@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from flowkit.errors import Conflict, SettingsError, StoreTooNew
-from flowkit.execution import ExecutionFilter
+from flowkit.execution import ExecutionFilter, PageKey
 from flowkit.testing import EPOCH, StoreContract, started
 from service.store.sqlite import SqliteStore
 from tests.store.keys import KeysContract
@@ -58,6 +59,39 @@ def test_the_index_answers_each_question_of_a_claim(tmp_path: Path) -> None:
     reads = [row[3] for row in plan if " branches" in row[3]]
     assert reads, plan
     assert all("branches_claimable" in read for read in reads), reads
+    store.close()
+
+
+def test_the_index_answers_what_has_ended(tmp_path: Path) -> None:
+    """Who looks for what has ended must not read what has not."""
+    store = SqliteStore(tmp_path / "flowkit.db")
+    asked: list[str] = []
+    store._file.write(lambda c: c.set_trace_callback(asked.append), durable=False)
+    store.expire(executions=EPOCH, keys=EPOCH, limit=1)
+    store._file.write(lambda c: c.set_trace_callback(None), durable=False)
+    with store._file.reading() as c:
+        c.set_trace_callback(asked.append)
+    store.list_ended(before=EPOCH, limit=1)
+    store.list_ended(before=EPOCH, after=PageKey(EPOCH, "x"), limit=1)
+    store.roll_up(EPOCH.date())
+    with store._file.reading() as c:
+        c.set_trace_callback(None)
+        reads = [sql for sql in asked if "FROM executions" in sql and "SELECT" in sql]
+        plans = [row[3] for sql in reads for row in c.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    scans = [plan for plan in plans if re.search(r"(SCAN|SEARCH) (executions|e)\b", plan)]
+    assert len(scans) == 5, plans
+    assert all("INDEX executions_ended (" in plan for plan in scans), scans
+    store.close()
+
+
+def test_the_index_answers_which_broadcasts_are_due(tmp_path: Path) -> None:
+    """The sweep asks every second, also when a thousand have ended."""
+    store = SqliteStore(tmp_path / "flowkit.db")
+    from service.store.sqlite.broadcasts import DUE
+
+    with store._file.reading() as c:
+        plan = [row[3] for row in c.execute(f"EXPLAIN QUERY PLAN {DUE}", (0, 1))]
+    assert ["broadcasts_due" in step for step in plan] == [True], plan
     store.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 import flowkit as fk
 from flowkit import broadcast as rules
 from flowkit.broadcast import BATCH, Broadcast, Tally
+from flowkit.engine import Limits
 from flowkit.errors import Conflict
 from flowkit.execution import Execution, ExecutionFilter
 from flowkit.flow import Flow
@@ -145,6 +146,17 @@ def test_a_filter_that_fails_on_a_contact_refuses_that_one(hall: Hall) -> None:
     done = hall.store.get_broadcast("x")
     assert (done.status, done.created + done.refused + done.skipped) == ("completed", 3)
     assert [p.path for p in done.problems] == ["/filter"] * done.refused
+
+
+def test_an_execution_that_would_be_too_large_is_refused(hall: Hall) -> None:
+    hall.hand_in(2)
+    hall.store.put_recipients("b", 0, [{"id": "a"}, {"id": "b", "note": "x" * 20_000}])
+    serve = Broadcasting(hall.store, hall.ring, Limits(execution_bytes=40_000))
+    while serve(EPOCH):
+        pass
+    done = hall.now()
+    assert (done.status, done.created, done.refused) == ("completed", 1, 1)
+    assert [p.code for p in done.problems] == ["trigger.execution_too_large"]
 
 
 @pytest.mark.parametrize(("per_second", "size"), [(2.0, 2), (0.5, 1), (2.9, 2), (600.0, 500)])
@@ -304,8 +316,9 @@ def test_a_rule_refuses_a_status_that_it_does_not_fit(hall: Hall) -> None:
     for rule in (rules.pause, rules.resume, rules.cancel):
         with pytest.raises(Conflict, match="completed"):
             rule(ended, now=EPOCH)
-    with pytest.raises(Conflict):
-        rules.repace(ended, None, now=EPOCH)
+    for status in ("accepting", "completed", "cancelled"):
+        with pytest.raises(Conflict, match=status):
+            rules.repace(replace(running, status=status), None, now=EPOCH)  # type: ignore[arg-type]
     with pytest.raises(Conflict):
         rules.resume(running, now=EPOCH)
     with pytest.raises(Conflict):

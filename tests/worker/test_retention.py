@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from flowkit import engine
+from flowkit.errors import SettingsError
 from flowkit.execution import ExecutionFilter
 from flowkit.testing import EPOCH, started
+from flowkit.wire import to_ms
 from service.counting import beginning, count_day, days_due, first_open_day
 from service.settings import Settings
 from service.store.sqlite import SqliteStore
@@ -154,6 +156,30 @@ def test_it_removes_a_batch_at_a_time_and_rests_when_nothing_is_left(
     assert kept(store) == ["x000000"]
     run(chore, EPOCH + PAUSE)
     assert kept(store) == []
+
+
+def test_keys_of_triggers_go_after_their_hours(store: SqliteStore) -> None:
+    hour = timedelta(hours=1)
+    made = [EPOCH - 24 * hour - timedelta(milliseconds=1), EPOCH - 24 * hour, EPOCH]
+    rows = [(f"key{i}", "", "", "[]", to_ms(at)) for i, at in enumerate(made)]
+    insert = "INSERT INTO trigger_keys VALUES (?, ?, ?, ?, ?)"
+    store._file.write(lambda c: c.executemany(insert, rows), durable=False)
+
+    def keys() -> list[str]:
+        with store._file.reading() as c:
+            return [id for (id,) in c.execute("SELECT id FROM trigger_keys ORDER BY id")]
+
+    run(chore_of(store), EPOCH)
+    assert keys() == ["key1", "key2"]
+    run(chore_of(store, retention_days=0, idempotency_hours=1), EPOCH)
+    assert keys() == ["key2"]
+
+
+def test_an_execution_outlives_the_key_of_its_trigger() -> None:
+    assert Settings(retention_days=2, idempotency_hours=48)
+    assert Settings(retention_days=0, idempotency_hours=48)
+    with pytest.raises(SettingsError, match="FLOWKIT_RETENTION_DAYS is shorter"):
+        Settings(retention_days=1, idempotency_hours=25)
 
 
 def test_a_clock_that_goes_back_does_not_stop_it(store: SqliteStore) -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mongoengine import Document
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
 from pymongo.errors import (
     ConfigurationError,
@@ -77,10 +77,14 @@ class MongoDatabase:
         self._counting = threading.Lock()
         try:
             self.client: MongoClient[dict[str, Any]] = client or _connect(url)
-            self.database = self.client.get_default_database(DEFAULT_NAME)
+            self.database = self.client.get_database(
+                self.client.get_default_database(DEFAULT_NAME).name,
+                read_preference=ReadPreference.PRIMARY,
+            )
             self.client.admin.command("ping")
             self._prepare(retention_days, key_hours)
         except (InvalidURI, ConfigurationError, ValueError):  # which may quote the password
+            self.close()
             raise SettingsError(
                 "FLOWKIT_MONGODB_URL is malformed: write it as "
                 "mongodb://user:password@host:27017/flowkit, with reserved characters escaped"
@@ -88,12 +92,12 @@ class MongoDatabase:
         except ConnectionFailure as error:
             self.close()
             raise StoreUnavailable(
-                f"no MongoDB answers at FLOWKIT_MONGODB_URL: {_short(error)}"
+                f"no MongoDB answers at FLOWKIT_MONGODB_URL: {short(error)}"
             ) from error
         except OperationFailure as error:
             self.close()
             raise SettingsError(
-                f"MongoDB refuses what FLOWKIT_MONGODB_URL asks for: {_short(error)}"
+                f"MongoDB refuses what FLOWKIT_MONGODB_URL asks for: {short(error)}"
             ) from error
         except BaseException:
             self.close()
@@ -117,7 +121,8 @@ class MongoDatabase:
     def clock_offset(self) -> timedelta:
         """Return by how much the server's clock is ahead, to half a round trip."""
         before = datetime.now(UTC)
-        said: datetime = self.client.admin.command("hello")["localTime"]
+        answer = self.client.admin.command("hello", codec_options=self.database.codec_options)
+        said: datetime = answer["localTime"]
         after = datetime.now(UTC)
         return said - (before + (after - before) / 2)
 
@@ -134,7 +139,8 @@ class MongoDatabase:
         for document in DOCUMENTS:
             for spec in _indexes(document):
                 self._index(document, spec)
-        self._expiry(ExecutionDocument, retention_days and retention_days * 86_400)
+        # Two days at the least: a day is counted when it is over, also what ended first in it.
+        self._expiry(ExecutionDocument, retention_days and max(retention_days, 2) * 86_400)
         self._expiry(TriggerKeyDocument, key_hours * 3_600)
         self._shard()
 
@@ -203,6 +209,6 @@ def _indexes(document: type[Document], *, expiry: bool = False) -> list[dict[str
     return [spec for spec in found if (spec.get("name") == TTL) == expiry]
 
 
-def _short(error: PyMongoError) -> str:
+def short(error: PyMongoError) -> str:
     """Return the first clause of a driver's message, which goes on for pages."""
     return str(error).split(", Timeout:")[0].splitlines()[0][:300]

@@ -262,10 +262,12 @@ class Mapper:
 
     def read(self, document: Mapping[str, Any]) -> Any:
         """Return the record of a document; fields that are absent keep their defaults."""
-        made = {}
+        made: dict[str, Any] = {}
         for name, stored, _, back in self._codecs:
             value = document.get(stored)
             if value is None:
+                if name in self._tuples:
+                    made[name] = ()
                 continue
             part = self._parts.get(name)
             if part is not None:

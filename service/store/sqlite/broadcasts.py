@@ -20,6 +20,7 @@ from service.store.sqlite.file import SqliteFile
 from service.store.sqlite.rows import page_clauses
 
 COLUMNS = "document, cursor, batches, next_at, revision"
+DUE = f"SELECT {COLUMNS} FROM broadcasts WHERE next_at <= ? ORDER BY next_at, id LIMIT ?"
 
 
 class SqliteBroadcasts:
@@ -79,10 +80,7 @@ class SqliteBroadcasts:
 
     def due_broadcasts(self, *, now: datetime, limit: int) -> list[Broadcast]:
         with self._file.reading() as c:
-            rows = c.execute(
-                f"SELECT {COLUMNS} FROM broadcasts WHERE next_at <= ? ORDER BY next_at, id LIMIT ?",
-                (to_ms(now), limit),
-            ).fetchall()
+            rows = c.execute(DUE, (to_ms(now), limit)).fetchall()
         return [_read(row) for row in rows]
 
     def put_recipients(self, broadcast_id: str, number: int, recipients: Sequence[object]) -> None:

@@ -39,6 +39,9 @@ class SqliteCounts:
         # Counted outside of the transaction that writes: a large day takes seconds to read.
         with self._file.reading() as c:
             counted = c.execute(COUNT, asked).fetchall()
+            there = c.execute("SELECT 1 FROM metrics WHERE day=?", (day.isoformat(),)).fetchone()
+        if not counted and there is None:
+            return
 
         def work(c: sqlite3.Connection) -> None:
             c.execute("DELETE FROM metrics WHERE day=?", (day.isoformat(),))

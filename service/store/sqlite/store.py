@@ -52,8 +52,8 @@ class SqliteStore(
         """How many write transactions this process has committed."""
         return self._file.transactions
 
-    def clock_offset(self) -> timedelta:
-        return timedelta(0)  # the file has no clock of its own: all its processes share this one
+    def clock_offset(self) -> timedelta | None:
+        return None
 
     def ping(self) -> None:
         with self._file.reading() as c:

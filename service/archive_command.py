@@ -41,9 +41,9 @@ def run(settings: Settings, *, before: str | None, url: str | None, dry_run: boo
         raise SettingsError("say what goes: --before, since FLOWKIT_RETENTION_DAYS is 0")
     now = SystemClock().now()
     asked = cutoff(before, now) if before else now - timedelta(days=settings.retention_days)
-    until = reach(asked, now)
+    until = reach(asked, now, keys=timedelta(hours=settings.idempotency_hours))
     if until < asked:
-        console.print(f"up to {until:%Y-%m-%d %H:%M} UTC: later days are not counted yet")
+        console.print(f"up to {until:%Y-%m-%d %H:%M} UTC: what ended later has to stay yet")
     with contextlib.closing(open_store(settings)) as store:
         if dry_run or url is None:
             found = survey(store, before=until)
