@@ -141,7 +141,7 @@ def workers(here: Installation, number: int) -> list[Popen[str]]:
 def wait_for_all(store: Store, seconds: float) -> None:
     """Wait until no execution is open."""
     until(
-        lambda: time.sleep(0.05) or not any(store.count_open().values()),
+        lambda: time.sleep(0.1) or not any(store.count_open().values()),
         seconds=seconds,
         what="all executions end",
     )
@@ -279,9 +279,11 @@ def run(what: str | None, measure: Callable[[bool], dict[str, Any]]) -> None:
     load = os.getloadavg()[0]
     report = {
         "at": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "python": sys.version.split()[0],
-        "sqlite": sqlite3.sqlite_version,
-        "pymongo": version("pymongo"),
+        "versions": {
+            "python": sys.version.split()[0],
+            "sqlite": sqlite3.sqlite_version,
+            "pymongo": version("pymongo"),
+        },
         "cores": os.cpu_count(),
         "loadBefore": round(load, 1),
     }

@@ -26,13 +26,13 @@ from tests.benchmarks.stage import (
 
 WORKERS = 2
 EACH_SECOND = {"sqlite": 800, "mongodb": 200}
-"""How many executions are surely made in a second, before they are due."""
-READY_SECONDS = 15
+"""How many executions are made in a second, before they are due."""
+READY_SECONDS = 6
 
 
-def lateness(kind: str, number: int) -> dict[str, Any]:
-    """Return how late each of `number` timers was."""
-    delay = READY_SECONDS + number / EACH_SECOND[kind]
+def lateness(kind: str, number: int, patience: int = 1) -> dict[str, Any]:
+    """Return how late `number` timers were; a machine that is slow to make them gets longer."""
+    delay = patience * (READY_SECONDS + number / EACH_SECOND[kind])
     with installation(kind) as here, store_of(here) as store:
         now = cut(datetime.now(UTC))
         due = now + timedelta(seconds=delay)
@@ -40,7 +40,7 @@ def lateness(kind: str, number: int) -> dict[str, Any]:
         processes = workers(here, WORKERS)
         early = due.timestamp() - time.time()
         if early < 1:
-            raise AssertionError(f"not ready {early:.1f} s before the timers are due")
+            return lateness(kind, number, 3 * patience)
         time.sleep(early)
         wait_for_all(store, 60 + number / 50)
         recorded = time.time() - due.timestamp()
