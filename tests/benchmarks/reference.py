@@ -1,152 +1,100 @@
-"""The reference flow on the embedded store, measured; prints JSON.
+"""The reference flow, measured on each store beside the raw rate of that store.
 
-Run it by hand: ``python -m tests.benchmarks.reference [--short]``. Six node runs an execution
-(TRIGGER, CONDITION, three parallel no-ops, END) with full history. The no-op is an effect-free
-node type that the processes load through the public entry point, as any third party's would be.
-Beside the engine's rates stands the raw rate at which this machine commits the same rows to
-SQLite, one transaction an execution, in the same durability mode and in the same run.
+Six node runs an execution (TRIGGER, CONDITION, three parallel no-ops, END) with full history, for
+one worker process and for two. Raw is what the same store takes in the same durability mode, in
+the same run, from one client that does nothing else:
+
+- SQLite: the same rows into an empty file of the same schema, one transaction an execution.
+- MongoDB: the calls that the store makes for them, of which the documents are known beforehand:
+  one insert a document as a trigger makes it (`rawInserts`); then, by batches of a worker's claim,
+  one update that claims them, one find that reads them back, and one bulk write of an update for
+  each that sets branches, node runs and counts.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import re
 import sqlite3
-import statistics
-import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pymongo import MongoClient, UpdateOne
+from pymongo.write_concern import WriteConcern
+
+from service.settings import Settings
 from service.store.sqlite.rows import MIGRATIONS
+from tests.benchmarks.stage import (
+    TABLES,
+    ended,
+    installation,
+    on_each_store,
+    payload,
+    peak_memory,
+    reference_flow,
+    run,
+    store_of,
+    wait_for_all,
+    workers,
+)
 from tests.processes import Installation
 
-NODE_TYPE = '''
-from flowkit.nodetype import Next, NodeType
-
-class NoOp(NodeType, type="NO_OP", category="ACTION", verb="no_op"):
-    """Do nothing."""
-
-    def run(self, ctx):
-        """Go on."""
-        return Next()
-'''
-FLOW = {
-    "id": "reference",
-    "name": "Reference",
-    "triggerType": "reference",
-    "isActive": True,
-    "nodes": [
-        {"id": "start", "type": "TRIGGER", "config": {}},
-        {
-            "id": "check",
-            "type": "CONDITION",
-            "config": {"expression": {">": [{"var": "trigger.total"}, 10]}},
-        },
-        *({"id": f"step{i}", "type": "NO_OP", "config": {}} for i in range(3)),
-        {"id": "end", "type": "END", "config": {}},
-    ],
-    "edges": [
-        {"id": "e0", "source": "start", "target": "check"},
-        *(
-            {"id": f"t{i}", "source": "check", "sourceHandle": "true", "target": f"step{i}"}
-            for i in range(3)
-        ),
-        {"id": "f", "source": "check", "sourceHandle": "false", "target": "end"},
-        *({"id": f"x{i}", "source": f"step{i}", "target": "end"} for i in range(3)),
-    ],
-}
-TABLES = ("executions", "contexts", "branches", "node_runs")
+NUMBERS = {"sqlite": 5_000, "mongodb": 2_000}
+CLAIMED = Settings().claim_batch
+GROWN = ("branches", "executedNodes", "status", "open", "endedAt", "updatedAt", "revision", "bytes")
+"""The fields of a document that a worker writes after the trigger has."""
 
 
-def install(directory: str) -> Installation:
-    """Return an installation that loads the no-op through its entry point."""
-    here = Installation(Path(directory))
-    plugin = here.directory / "plugin"
-    metadata = plugin / "flowkit_benchmark-0.dist-info"
-    metadata.mkdir(parents=True)
-    (plugin / "flowkit_benchmark.py").write_text(NODE_TYPE)
-    (metadata / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: flowkit-benchmark\nVersion: 0\n"
-    )
-    (metadata / "entry_points.txt").write_text("[flowkit.node_types]\nb = flowkit_benchmark\n")
-    here.environment["PYTHONPATH"] += os.pathsep + str(plugin)
-    return here
-
-
-def peak_memory(pid: int) -> int:
-    """Return the peak resident memory of a process and its children, in bytes."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except OSError:
-            continue
-        if status.parent.name == str(pid) or fields.get("PPid", "").strip() == str(pid):
-            total += int(fields.get("VmHWM", "0 kB").split()[0]) * 1024
-    return total
-
-
-def throughput(workers: int, number: int) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """Let workers run executions that were accepted beforehand."""
-    with tempfile.TemporaryDirectory() as directory:
-        here = install(directory)
+def throughput(kind: str, processes: int, number: int) -> dict[str, Any]:
+    """Let workers run executions that were accepted beforehand, then repeat the raw writes."""
+    with installation(kind) as here, store_of(here) as store:
         api = here.start_api()
-        here.client.post("/api/flows", json=FLOW).raise_for_status()
+        here.client.post("/api/flows", json=reference_flow()).raise_for_status()
         began = time.monotonic()
         here.trigger([payload(i) for i in range(number)], "reference")
         accepted = number / (time.monotonic() - began)
         here.stop(api)
-        processes = [here.start("worker") for _ in range(workers)]
-        here.wait_for_all(60 + number / 20)
-        peaks = [peak_memory(process.pid) for process in processes]
+        started = workers(here, processes)
+        wait_for_all(store, 60 + number / 10)
+        last = datetime.now(UTC)
+        peaks = [peak_memory(process.pid) for process in started]
         commits = 0
-        for process in processes:
+        for process in started:
             here.stop(process)
             commits += int(re.findall(r"after (\d+) commits", here.said(process))[0])
-        [(first,)] = here.rows("SELECT min(start_time) FROM node_runs")
-        [(last, done)] = here.rows(
-            "SELECT max(ended_at), count(*) FROM executions WHERE status='completed'"
-        )
-        rows = {table: here.rows(f"SELECT * FROM {table}") for table in TABLES}
-        here.close()
-    runs = len(rows["node_runs"])
-    if (done, runs) != (number, 6 * number):
-        raise AssertionError(f"{done} executions completed with {runs} runs")
-    seconds = (last - first) / 1000
+        done = list(ended(store))
+        runs = [node_run for execution in done for node_run in execution.executed_nodes]
+        if {e.status for e in done} != {"completed"} or len(runs) != 6 * number:
+            raise AssertionError(f"{len(done)} executions ended with {len(runs)} runs")
+        first = min(node_run.start_time for node_run in runs)
+        raw = raw_sqlite(here) if kind == "sqlite" else raw_mongodb(here)
+    rate = number / (last - first).total_seconds()
     return {
-        "workers": workers,
+        "workers": processes,
         "executions": number,
-        "executionsPerSecond": round(number / seconds),
-        "nodeRunsPerSecond": round(runs / seconds),
+        "executionsPerSecond": round(rate),
+        "nodeRunsPerSecond": round(6 * rate),
+        **raw,
+        "ratioToRaw": round(rate / raw["rawExecutionsPerSecond"], 3),
         "workerCommitsPerExecution": round(commits / number, 4),
-        # One at the most for the acceptance of each trigger: concurrent ones share.
-        "commitsPerExecution": round(1 + commits / number, 4),
         "triggersAcceptedPerSecond": round(accepted),
-        "workerPeakMemoryMiB": [round(peak / 2**20) for peak in peaks],
-    }, rows
-
-
-def payload(i: int) -> dict[str, Any]:
-    """Return the body of a trigger."""
-    return {"contact": {"id": f"c{i}"}, "total": 20 + i % 50}
-
-
-def raw_rate(rows: dict[str, list[Any]], synchronous: str) -> float:
-    """Commit the same rows to an empty file of the same schema, an execution a transaction."""
-    grouped: dict[str, dict[str, list[Any]]] = {}
-    for table, records in rows.items():
-        for record in records:
-            grouped.setdefault(record[0], {}).setdefault(table, []).append(record)
-    insert = {
-        table: f"INSERT INTO {table} VALUES ({','.join('?' * len(records[0]))})"
-        for table, records in rows.items()
+        "workerPeakMemoryMiB": peaks,
     }
+
+
+def raw_sqlite(here: Installation) -> dict[str, Any]:
+    """Return how many executions a second SQLite takes, in both of its durability modes."""
+    grouped: dict[str, dict[str, list[Any]]] = {}
+    for table in TABLES:
+        for record in here.rows(f"SELECT * FROM {table}"):
+            grouped.setdefault(record[0], {}).setdefault(table, []).append(record)
+    rates = {mode: round(_raw_sqlite(grouped, mode)) for mode in ("NORMAL", "FULL")}
+    return {"rawExecutionsPerSecond": rates["NORMAL"], "rawFull": rates["FULL"]}
+
+
+def _raw_sqlite(grouped: dict[str, dict[str, list[Any]]], synchronous: str) -> float:
     with tempfile.TemporaryDirectory() as directory:
         connection = sqlite3.connect(Path(directory) / "raw.db", isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
@@ -156,71 +104,55 @@ def raw_rate(rows: dict[str, list[Any]], synchronous: str) -> float:
         for parts in grouped.values():
             connection.execute("BEGIN IMMEDIATE")
             for table, records in parts.items():
-                connection.executemany(insert[table], records)
+                values = ",".join("?" * len(records[0]))
+                connection.executemany(f"INSERT INTO {table} VALUES ({values})", records)
             connection.execute("COMMIT")
         seconds = time.perf_counter() - began
         connection.close()
     return len(grouped) / seconds
 
 
-def paced(rate: int, seconds: float) -> dict[str, Any]:
-    """Post triggers at a steady rate and measure from sending to completion."""
-    with tempfile.TemporaryDirectory() as directory:
-        here = install(directory)
-        api, worker = here.start_api(), here.start("worker")
-        here.client.post("/api/flows", json=FLOW).raise_for_status()
-        here.trigger([payload(i) for i in range(20)], "reference")
-        here.wait_for_all()
-        number = int(rate * seconds)
-        sent: dict[str, float] = {}
-
-        def one(i: int) -> None:
-            at = time.time()
-            answer = here.client.post("/api/flows/trigger/reference", json=payload(i))
-            sent[answer.json()["executions"][0]["executionId"]] = at
-
-        began = time.monotonic()
-        with ThreadPoolExecutor(16) as pool:
-            for i in range(number):
-                time.sleep(max(0.0, began + i / rate - time.monotonic()))
-                pool.submit(one, i)
-        here.wait_for_all()
-        ended = dict(here.rows("SELECT id, ended_at FROM executions"))
-        memory = peak_memory(api.pid)
-        here.stop(worker)
-        here.close()
-    latencies = sorted(ended[k] - at * 1000 for k, at in sent.items())
+def raw_mongodb(here: Installation) -> dict[str, Any]:
+    """Return how many executions a second the server takes: inserts, and what workers write."""
+    with MongoClient[dict[str, Any]](here.environment["FLOWKIT_MONGODB_URL"]) as client:
+        database = client.get_default_database()
+        documents = list(database.executions.find())
+        raw = database.get_collection("raw", write_concern=WriteConcern(w="majority", j=True))
+        for keys in database.executions.index_information().values():
+            raw.create_index(keys["key"])
+        began = time.perf_counter()
+        for document in documents:
+            raw.insert_one({k: v for k, v in document.items() if k not in GROWN[1:]})
+        inserted = time.perf_counter()
+        for first in range(0, len(documents), CLAIMED):
+            batch = documents[first : first + CLAIMED]
+            ids = {"_id": {"$in": [document["_id"] for document in batch]}}
+            raw.update_many(ids, {"$set": {"branches.0.owner": "raw"}})
+            list(raw.find(ids))
+            raw.bulk_write(
+                [
+                    UpdateOne({"_id": d["_id"]}, {"$set": {n: d[n] for n in GROWN if n in d}})
+                    for d in batch
+                ],
+                ordered=False,
+            )
+        updated = time.perf_counter()
     return {
-        "triggersPerSecond": rate,
-        "triggers": number,
-        "p50Ms": round(statistics.median(latencies), 1),
-        "p99Ms": round(latencies[int(len(latencies) * 0.99)], 1),
-        "apiPeakMemoryMiB": round(memory / 2**20),
+        "rawExecutionsPerSecond": round(len(documents) / (updated - inserted)),
+        "rawInserts": round(len(documents) / (inserted - began)),
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a tenth of the load")
-    number = 500 if parser.parse_args().short else 5000
-    one, rows = throughput(1, number)
-    raw = {mode: round(raw_rate(rows, mode)) for mode in ("NORMAL", "FULL")}
-    two, _ = throughput(2, number)
-    for result in (one, two):
-        result["ratioToRaw"] = round(result["executionsPerSecond"] / raw["NORMAL"], 3)
-    report = {
-        "at": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "python": sys.version.split()[0],
-        "sqlite": sqlite3.sqlite_version,
-        "cores": os.cpu_count(),
-        "durability": "progress: WAL, synchronous=NORMAL; acceptance of triggers: FULL",
-        "rawExecutionsPerSecond": raw,
-        "throughput": [one, two],
-        "pacedLoad": paced(50, number / 250),
-    }
-    print(json.dumps(report, indent=2))
+def measure(short: bool) -> dict[str, Any]:
+    """Measure each store."""
+    return on_each_store(
+        lambda kind: {
+            "throughput": [
+                throughput(kind, n, NUMBERS[kind] // (10 if short else 1)) for n in (1, 2)
+            ]
+        }
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure)

@@ -1,0 +1,83 @@
+"""Whether work gets dearer with history: node runs a second beside executions that have ended.
+
+One file grows: the same load is measured on it empty and after each growth. On SQLite.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from flowkit.wire import cut
+from service.counting import beginning
+from tests.benchmarks.stage import (
+    begin,
+    installation,
+    multiply,
+    publish,
+    reference_flow,
+    run,
+    store_of,
+    wait_for_all,
+    workers,
+)
+
+WORKERS = 1
+
+
+def rates(history: list[int], number: int) -> list[dict[str, Any]]:
+    """Return the rate of a load at each size of history."""
+    found = []
+    with installation("sqlite") as here:
+        with store_of(here) as store:
+            flow = publish(store, reference_flow(), cut(datetime.now(UTC)))
+            (template,) = begin(store, flow, 1, now=cut(datetime.now(UTC)))
+        there = 0
+        for size in history:
+            now = cut(datetime.now(UTC))
+            if size > there:
+                # All on this day, which is not over: another would have to be counted first.
+                multiply(
+                    here.database, template, size - there, since=beginning(now.date()), until=now
+                )
+                there = size
+            with store_of(here) as store:
+                at = time.monotonic()
+                begin(store, flow, number, now=now, run=False)
+                created = time.monotonic() - at
+                at = time.monotonic()
+                processes = workers(here, WORKERS)
+                ready = time.monotonic() - at
+                wait_for_all(store, 60 + number / 20)
+                for process in processes:
+                    here.stop(process)
+            # The worker began before it was seen to be ready: its own times tell more exactly.
+            ((first, last),) = here.rows(
+                "SELECT min(start_time), max(end_time) FROM node_runs WHERE execution_id IN "
+                f"(SELECT id FROM executions ORDER BY created_at DESC, id DESC LIMIT {number})"
+            )
+            found.append(
+                {
+                    "history": size,
+                    "nodeRunsPerSecond": round(6 * number / ((last - first) / 1000)),
+                    "createdPerSecond": round(number / created),
+                    "workerStartSeconds": round(ready, 2),
+                    "fileMiB": round(here.database.stat().st_size / 2**20),
+                }
+            )
+    for result in found:
+        result["ratioToEmpty"] = round(
+            result["nodeRunsPerSecond"] / found[0]["nodeRunsPerSecond"], 3
+        )
+    return found
+
+
+def measure(short: bool) -> dict[str, Any]:
+    """Measure."""
+    sizes, number = ([0, 10_000], 500) if short else ([0, 1_000_000, 5_000_000], 5_000)
+    return {"workers": WORKERS, "executions": number, "growth": rates(sizes, number)}
+
+
+if __name__ == "__main__":
+    run(__doc__, measure)
