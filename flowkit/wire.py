@@ -11,7 +11,7 @@ import dataclasses
 import json
 import types
 import typing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar, cast, overload
 
@@ -41,6 +41,9 @@ def cut(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 @overload
 def to_ms(moment: datetime) -> int: ...
 @overload
@@ -58,8 +61,7 @@ def from_ms(ms: int | None) -> datetime | None:
     """Return the moment that `to_ms` made `ms` of."""
     if ms is None:
         return None
-    seconds, rest = divmod(ms, 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+    return _EPOCH + timedelta(milliseconds=ms)
 
 
 def iso(moment: datetime) -> str:

@@ -8,7 +8,9 @@ reading of what they ask about and the writing of what was granted. May import `
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 from flowkit.execution import TERMINAL, Answer, NodeRun, Patch, judge, status_of
 from service.store.sqlite.rows import (
@@ -42,30 +44,66 @@ WHERE id=?
 """
 
 
-def apply(c: sqlite3.Connection, patch: Patch, now: int, lease: int) -> Answer:
-    """Apply a patch if its guards hold; see `Store.commit`."""
+class Prepared(NamedTuple):
+    """A patch, and the values of the rows that it writes as far as they are known beforehand."""
+
+    patch: Patch
+    moved: list[tuple[Any, ...]]
+    appended: list[tuple[Any, ...]]
+    settled: list[tuple[Any, ...]]
+    arrived: list[tuple[Any, ...]]
+
+
+def prepared(patch: Patch, now: int, lease: int) -> Prepared:
+    """Encode what a patch writes: before the transaction, in which others wait."""
     execution_id = patch.execution_id
-    head = c.execute(
-        "SELECT status, revision, open, waiting, failed, ended_at FROM executions WHERE id=?",
-        (execution_id,),
-    ).fetchone()
-    if head is None:
-        return Answer("fenced", "cancelled", fenced=[m.branch.branch_id for m in patch.move])
-    status, revision, open_, waiting, failed, ended_at = head
-    epochs, owner = {}, None
+    moved = []
     for move in patch.move:
-        found = c.execute(
-            "SELECT epoch, owner FROM branches WHERE execution_id=? AND branch_id=?",
-            (execution_id, move.branch.branch_id),
-        ).fetchone()
-        if found is not None:
-            epochs[move.branch.branch_id], owner = found
+        b = move.branch
+        held = b.status == "running"
+        own = (held, held, claim_at(b, now, lease), execution_id, b.branch_id)
+        moved.append((*branch_values(b)[1:], *own))
+    return Prepared(
+        patch,
+        moved,
+        [(execution_id, *run_values(run)) for run in patch.append],
+        [_changed(execution_id, settle.run) for settle in patch.settle],
+        [
+            (execution_id, *run_values(replace(arrival.run, arrivals=arrival.branch_ids)))
+            for arrival in patch.arrive
+        ],
+    )
+
+
+def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer:
+    """Apply a patch if its guards hold; see `Store.commit`."""
+    patch = made.patch
+    execution_id = patch.execution_id
+    moved = [move.branch.branch_id for move in patch.move]
+    found = c.execute(
+        "SELECT e.status, revision, open, waiting, failed, ended_at, branch_id, epoch, owner "
+        "FROM executions AS e LEFT JOIN branches AS b "
+        f"ON b.execution_id = e.id AND b.branch_id IN ({marks(len(moved))}) WHERE e.id=?",
+        (*moved, execution_id),
+    ).fetchall()
+    if not found:
+        return Answer("fenced", "cancelled", fenced=moved)
+    status, revision, open_, waiting, failed, ended_at, _, _, owner = found[0]
+    epochs = {row[6]: row[7] for row in found}
     runs = _recorded(c, patch) if revision else {}
     answer = judge(patch, status=status, revision=revision, epochs=epochs, runs=runs)
     if answer.outcome == "ok":
         open_, waiting, failed = open_ + patch.open, waiting + patch.waiting, failed + patch.failed
-        _write_branches(c, patch, now, lease, owner)
-        _write_runs(c, patch, runs)
+        c.executemany(UPDATE_BRANCH, made.moved)
+        if patch.spawn:
+            c.executemany(
+                INSERT_BRANCH,
+                [
+                    new_branch_values(execution_id, b, owner=owner, now=now, lease=lease)
+                    for b in patch.spawn
+                ],
+            )
+        _write_runs(c, made, runs)
         if patch.cancel or status == "cancelled":
             status = "cancelled"
         else:
@@ -98,66 +136,39 @@ def _recorded(c: sqlite3.Connection, patch: Patch) -> dict[str, NodeRun]:
     return {run.idempotency_key: run for run in (read_run(patch.execution_id, row) for row in rows)}
 
 
-def _write_branches(
-    c: sqlite3.Connection, patch: Patch, now: int, lease: int, owner: str | None
-) -> None:
-    moved = []
-    for move in patch.move:
-        b = move.branch
-        held = b.status == "running"
-        moved.append(
-            (
-                *branch_values(b)[1:],
-                held,
-                held,
-                claim_at(b, now, lease),
-                patch.execution_id,
-                b.branch_id,
-            )
-        )
-    c.executemany(UPDATE_BRANCH, moved)
-    if patch.spawn:
-        c.executemany(
-            INSERT_BRANCH,
-            [
-                new_branch_values(patch.execution_id, b, owner=owner, now=now, lease=lease)
-                for b in patch.spawn
-            ],
-        )
-
-
-def _write_runs(c: sqlite3.Connection, patch: Patch, runs: dict[str, NodeRun]) -> None:
-    new = [(patch.execution_id, *run_values(run)) for run in patch.append]
-    changed = [settle.run for settle in patch.settle]
-    for arrival in patch.arrive:
+def _write_runs(c: sqlite3.Connection, made: Prepared, runs: dict[str, NodeRun]) -> None:
+    new, changed = made.appended, made.settled
+    for arrival, first in zip(made.patch.arrive, made.arrived, strict=True):
         recorded = runs.get(arrival.run.idempotency_key)
         if recorded is None:
-            run = replace(arrival.run, arrivals=arrival.branch_ids)
-            new.append((patch.execution_id, *run_values(run)))
+            new = [*new, first]
         else:
             arrivals = tuple(dict.fromkeys((*recorded.arrivals, *arrival.branch_ids)))
-            changed.append(replace(recorded, arrivals=arrivals, end_time=arrival.run.end_time))
+            run = replace(recorded, arrivals=arrivals, end_time=arrival.run.end_time)
+            changed = [*changed, _changed(made.patch.execution_id, run)]
     if new:
         c.executemany(INSERT_RUN, new)
-    for run in changed:
-        node_id, visit, *values = run_values(run)
-        c.execute(UPDATE_RUN, (*values, patch.execution_id, node_id, visit))
+    if changed:
+        c.executemany(UPDATE_RUN, changed)
 
 
-def wake(c: sqlite3.Connection, execution_id: str, number: int) -> None:
-    """Enter into the head that `number` of the execution's waiting branches run again."""
-    open_, waiting, failed = c.execute(
-        "SELECT open, waiting - ?, failed FROM executions WHERE id=?", (number, execution_id)
-    ).fetchone()
-    c.execute(
-        "UPDATE executions SET status=?, waiting=?, resume_at=? WHERE id=?",
-        (
-            status_of(open_, waiting, failed),
-            waiting,
-            earliest(c, execution_id) if waiting else None,
-            execution_id,
-        ),
-    )
+def _changed(execution_id: str, run: NodeRun) -> tuple[Any, ...]:
+    node_id, visit, *values = run_values(run)
+    return (*values, execution_id, node_id, visit)
+
+
+def wake(c: sqlite3.Connection, woken: Mapping[str, int]) -> None:
+    """Enter into the heads how many of each execution's waiting branches run again."""
+    heads = c.execute(
+        f"SELECT id, open, waiting, failed FROM executions WHERE id IN ({marks(len(woken))})",
+        list(woken),
+    ).fetchall()
+    changed = []
+    for execution_id, open_, before, failed in heads:
+        waiting = before - woken[execution_id]
+        resume_at = earliest(c, execution_id) if waiting else None
+        changed.append((status_of(open_, waiting, failed), waiting, resume_at, execution_id))
+    c.executemany("UPDATE executions SET status=?, waiting=?, resume_at=? WHERE id=?", changed)
 
 
 def earliest(c: sqlite3.Connection, execution_id: str) -> int | None:

@@ -305,7 +305,7 @@ def read_branch(row: Sequence[Any]) -> Branch:
         path=json.loads(row[3]),
         resume_at=from_ms(row[4]),
         resume_data=json.loads(row[5]) if row[5] else None,
-        vars=json.loads(row[6]),
+        vars={} if row[6] == "{}" else json.loads(row[6]),
         epoch=row[7],
         sequence=row[8],
         children=row[9],
@@ -333,7 +333,7 @@ def run_values(run: NodeRun) -> tuple[Any, ...]:
 
 def read_run(execution_id: str, row: Sequence[Any]) -> NodeRun:
     """Return the run of a row of `RUN`."""
-    arrivals = tuple(json.loads(row[12]))
+    arrivals = _tuple(row[12])
     return NodeRun(
         node_id=row[0],
         visit=row[1],
@@ -346,8 +346,12 @@ def read_run(execution_id: str, row: Sequence[Any]) -> NodeRun:
         result=json.loads(row[8]) if row[8] else None,
         error=json.loads(row[9]) if row[9] else None,
         retry_count=row[10],
-        attempts=tuple(json.loads(row[11])),
+        attempts=_tuple(row[11]),
         arrivals=arrivals,
         arrival_count=len(arrivals),
         idempotency_key=idempotency_key(execution_id, row[0], row[1]),
     )
+
+
+def _tuple(text: str) -> tuple[Any, ...]:
+    return () if text == "[]" else tuple(json.loads(text))

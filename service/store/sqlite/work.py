@@ -6,6 +6,7 @@ May import `flowkit` and what is beside it.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -13,18 +14,18 @@ from typing import Any
 from flowkit.execution import Answer, BranchRef, Claim, Patch
 from flowkit.wire import from_ms, to_ms
 from service.store.sqlite.file import SqliteFile
-from service.store.sqlite.patch import apply, wake
+from service.store.sqlite.patch import apply, prepared, wake
 from service.store.sqlite.rows import HEAD, fill, marks, read_head
 
 CLAIMABLE = """
-SELECT execution_id, branch_id, status FROM (
-    SELECT * FROM (SELECT execution_id, branch_id, status, claim_at FROM branches
+SELECT execution_id, branch_id, epoch, status FROM (
+    SELECT * FROM (SELECT execution_id, branch_id, epoch, status, claim_at FROM branches
         WHERE status = 'ready' AND claim_at IS NOT NULL ORDER BY claim_at LIMIT :limit)
     UNION ALL
-    SELECT * FROM (SELECT execution_id, branch_id, status, claim_at FROM branches
+    SELECT * FROM (SELECT execution_id, branch_id, epoch, status, claim_at FROM branches
         WHERE status = 'waiting' AND claim_at <= :now ORDER BY claim_at LIMIT :limit)
     UNION ALL
-    SELECT * FROM (SELECT execution_id, branch_id, status, claim_at FROM branches
+    SELECT * FROM (SELECT execution_id, branch_id, epoch, status, claim_at FROM branches
         WHERE :expired AND status = 'running' AND owner <> :owner
         AND (claim_at <= :now OR claim_at > :now + 2 * :lease) ORDER BY claim_at LIMIT :limit)
 ) ORDER BY claim_at, execution_id, branch_id LIMIT :limit
@@ -75,25 +76,23 @@ class SqliteWork:
             if c.execute(CLAIMABLE, {**asked, "limit": 1}).fetchone() is None:
                 return []
 
-        def work(c: sqlite3.Connection) -> list[Claim]:
+        def work(c: sqlite3.Connection) -> list[tuple[str, str, int, str]]:
             taken = c.execute(CLAIMABLE, asked).fetchall()
             until = asked["now"] + lease_ms
             c.executemany(
                 "UPDATE branches SET status='running', owner=?, epoch=epoch+1, claim_at=? "
                 "WHERE execution_id=? AND branch_id=?",
-                [(owner, until, execution_id, branch_id) for execution_id, branch_id, _ in taken],
+                [(owner, until, execution_id, branch_id) for execution_id, branch_id, *_ in taken],
             )
-            woken: dict[str, int] = {}
-            by_execution: dict[str, set[str]] = {}
-            for execution_id, branch_id, status in taken:
-                by_execution.setdefault(execution_id, set()).add(branch_id)
-                if status == "waiting":
-                    woken[execution_id] = woken.get(execution_id, 0) + 1
-            for execution_id, number in woken.items():
-                wake(c, execution_id, number)
-            return _load_claims(c, by_execution)
+            wake(c, Counter(execution_id for execution_id, *_, was in taken if was == "waiting"))
+            return taken
 
-        return self._file.write(work, durable=False)
+        epochs: dict[str, dict[str, int]] = {}
+        for execution_id, branch_id, epoch, _ in self._file.write(work, durable=False):
+            epochs.setdefault(execution_id, {})[branch_id] = epoch + 1
+        # What is ours now can be read while others write.
+        with self._file.reading() as c:
+            return _load_claims(c, epochs)
 
     def renew(self, refs: Sequence[BranchRef], *, now: datetime, lease_ms: int) -> list[BranchRef]:
         until = to_ms(now) + lease_ms
@@ -143,8 +142,9 @@ class SqliteWork:
 
     def commit(self, patches: Sequence[Patch], *, now: datetime, lease_ms: int = 0) -> list[Answer]:
         at = to_ms(now)
+        made = [prepared(patch, at, lease_ms) for patch in patches]
         return self._file.write(
-            lambda c: [apply(c, patch, at, lease_ms) for patch in patches],
+            lambda c: [apply(c, one, at, lease_ms) for one in made],
             durable=any(patch.durable for patch in patches),
         )
 
@@ -155,8 +155,9 @@ class SqliteWork:
         return from_ms(due)
 
 
-def _load_claims(c: sqlite3.Connection, by_execution: dict[str, set[str]]) -> list[Claim]:
-    ids = list(by_execution)
+def _load_claims(c: sqlite3.Connection, epochs: dict[str, dict[str, int]]) -> list[Claim]:
+    """Read what was claimed, each branch under its epoch; not what has changed hands since."""
+    ids = list(epochs)
     heads = [
         read_head(row)
         for row in c.execute(f"SELECT {HEAD} FROM executions WHERE id IN ({marks(len(ids))})", ids)
@@ -166,8 +167,10 @@ def _load_claims(c: sqlite3.Connection, by_execution: dict[str, set[str]]) -> li
     fill(c, [head for head in heads if head.revision], ("executed_nodes",))
     claims = []
     for head in heads:
-        branches = {b.branch_id: b for b in head.branches if b.branch_id in by_execution[head.id]}
+        ours = epochs[head.id]
+        branches = {b.branch_id: b for b in head.branches if ours.get(b.branch_id) == b.epoch}
         runs = {run.idempotency_key: run for run in head.executed_nodes}
         head.branches, head.executed_nodes = [], []
-        claims.append(Claim(head, branches, runs))
+        if branches:
+            claims.append(Claim(head, branches, runs))
     return claims
