@@ -233,6 +233,7 @@ def peak(process: Any) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.crash
 def test_a_long_list_is_held_by_nobody(here: Installation, client: Client) -> None:
     """24 MB of contacts, after a short list that has shown what a batch needs."""
     api, worker = here.start_api(), here.start("worker")
