@@ -361,11 +361,13 @@ class Runner:
         """Advance what has news, and commit it in one go."""
         now = self._clock.now()
         room = 0 if self._stopping.is_set() else self._free()
+        limits = replace(self._limits, effects=room)
         turns: list[tuple[Held, Turn]] = []
         for held in news:
             flow = self._flow(held.claim.head.flow_id, held.claim.head.flow_version)
             hold = held.claim.head.flow_id in self._paused
-            limits = replace(self._limits, effects=room, hold=hold)
+            if (limits.effects, limits.hold) != (room, hold):
+                limits = replace(limits, effects=room, hold=hold)
             turn = engine.advance(flow, held.claim, held.events, now=now, limits=limits)
             room = max(0, room - len(turn.effects))
             turns.append((held, turn))

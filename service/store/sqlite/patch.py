@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from flowkit.execution import TERMINAL, Answer, NodeRun, Patch, judge, status_of
+from flowkit.wire import canonical
 from service.store.sqlite.rows import (
     INSERT_BRANCH,
     RUN,
@@ -69,7 +70,7 @@ def prepared(patch: Patch, now: int, lease: int) -> Prepared:
         [(execution_id, *run_values(run)) for run in patch.append],
         [_changed(execution_id, settle.run) for settle in patch.settle],
         [
-            (execution_id, *run_values(replace(arrival.run, arrivals=arrival.branch_ids)))
+            (execution_id, *run_values(arrival.run)[:-1], canonical(arrival.branch_ids))
             for arrival in patch.arrive
         ],
     )
