@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -42,9 +42,9 @@ def field(
     """Declare a config field of a node type.
 
     The annotation gives the type: ``str``, ``int``, ``float``, ``bool``, a ``Literal`` of texts,
-    a ``Sequence`` of one of these, or a frozen dataclass whose fields are declared like this (on
-    the wire an object; what it leaves out is as in the default). ``X | None`` with a default may
-    also be null.
+    a frozen dataclass whose fields are declared like this (on the wire an object; what it leaves
+    out is as in the default), a ``Sequence`` of one of these, or a ``Mapping`` of names to one of
+    these. ``X | None`` with a default may also be null.
 
     Parameters
     ----------
@@ -52,8 +52,9 @@ def field(
         Value of an absent field; without one the field is required.
     help : str
         What the field means, for forms and documents; ends in a full stop.
-    kind : {"template", "jmespath", "expression"}, optional
-        The language of the text, or ``"expression"`` for a JSONLogic document.
+    kind : {"template", "jmespath", "expression", "json"}, optional
+        The language of the text, ``"expression"`` for a JSONLogic document, ``"json"`` for any
+        JSON data.
     ge, gt, le, lt : float, optional
         Bounds of a number.
     min_length, max_length : int, optional
@@ -147,8 +148,14 @@ def _kind(hint: Any, language: str | None, options: dict[str, Any]) -> Kind:
     origin = typing.get_origin(hint)
     if language == "expression":
         return kinds.Logic(**options)
+    if language == "json":
+        return kinds.Data(**options)
     if origin in (Sequence, tuple):
         return kinds.Listing(_kind(typing.get_args(hint)[0], language, {}), **options)
+    if origin in (Mapping, dict):
+        return kinds.Table(_kind(typing.get_args(hint)[1], language, {}), **options)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return Part(hint)
     if origin is typing.Literal:
         return kinds.Choice(typing.get_args(hint), **options)
     if hint is str:

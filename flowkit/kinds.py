@@ -2,7 +2,7 @@
 
 A kind reads JSON data (`read`), writes it back (`write`) and describes it as JSON Schema
 (`schema`); the three must agree, and a property test holds them to it.
-Imports `expression`, `template` and `problems`.
+Imports `expression`, `template`, `problems` and `wire`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from flowkit.expression import MAX_MAPPING, Expr, check_logic, check_mapping, check_template
 from flowkit.problems import Problem, pointer
 from flowkit.template import MAX_TEMPLATE
+from flowkit.wire import canonical
 
 Read = tuple[Any, list[Problem]]
 """The value as Python holds it, and what is wrong with it."""
@@ -235,6 +236,67 @@ class Listing:
         return {"type": "array", "items": self.item.schema()} | {
             k: v for k, v in bounds.items() if v is not None
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Values of one kind by name; names are not empty."""
+
+    item: Kind
+    max_length: int | None = None
+
+    def read(self, value: Any, path: str) -> Read:
+        """Check the type, the number, the names and each value."""
+        if not isinstance(value, dict):
+            return None, [wrong_type("an object", value, path)]
+        if self.max_length is not None and len(value) > self.max_length:
+            return _refused(
+                "config.out_of_range", path, f"This must have at most {self.max_length} names."
+            )
+        found: list[Problem] = []
+        items = {}
+        for name, item in value.items():
+            place = path + pointer(str(name))
+            if not isinstance(name, str) or not name:
+                found.append(Problem("config.out_of_range", place, "A name must not be empty."))
+            else:
+                items[name], wrong = self.item.read(item, place)
+                found += wrong
+        return (None if found else items), found
+
+    def write(self, value: Any) -> Any:
+        """Return the written values by name."""
+        return {name: self.item.write(item) for name, item in value.items()}
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema of an object with any names."""
+        bounds = {} if self.max_length is None else {"maxProperties": self.max_length}
+        return {
+            "type": "object",
+            "additionalProperties": self.item.schema(),
+            "propertyNames": {"minLength": 1},
+        } | bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Any JSON data."""
+
+    def read(self, value: Any, path: str) -> Read:
+        """Check that it can be written as JSON."""
+        try:
+            canonical(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            return _refused("config.type", path, f"This must be JSON data: {error}.")
+        return value, []
+
+    def write(self, value: Any) -> Any:
+        """Return the data."""
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema that anything satisfies."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

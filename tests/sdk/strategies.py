@@ -109,6 +109,10 @@ def values(kind: kinds.Kind) -> st.SearchStrategy[Any]:
         return st.sampled_from(kind.options)
     if isinstance(kind, kinds.Listing):
         return st.lists(values(kind.item), min_size=kind.min_length or 0, max_size=3)
+    if isinstance(kind, kinds.Table):
+        return st.dictionaries(texts.filter(bool), values(kind.item), max_size=2)
+    if isinstance(kind, kinds.Data):
+        return json_values
     if isinstance(kind, kinds.Logic):
         return logic
     if isinstance(kind, Part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,6 +56,11 @@ class Everything(NodeType, type="TEST_EVERYTHING", category="ACTION"):
     rule: Any = field(None, help="A condition.", kind="expression")
     size: Size = field(Size(wide=2, high=3), help="A part.")
     maybe_size: Size | None = field(None, help="Perhaps a part.")
+    sizes: Sequence[Size] = field((), help="Parts.", max_length=2)
+    headers: Mapping[str, str] | None = field(
+        None, help="Templates by name.", kind="template", max_length=2
+    )
+    data: Any = field(None, help="Anything.", kind="json")
 
     def run(self, ctx: Context) -> Next:
         return Next()
@@ -147,6 +152,12 @@ def problems_of(config: Any, cls: type[NodeType] = Everything) -> list[tuple[str
         ({"size": {"names": ["a", 1]}}, ("config.type", "/size/names/1")),
         ({"maybeSize": {"high": 1}}, ("config.missing", "/maybeSize/wide")),
         ({"maybeSize": {"wide": 1, "deep": 1}}, ("config.unknown_field", "/maybeSize/deep")),
+        ({"sizes": [{"wide": 1}, {"wide": 0}]}, ("config.out_of_range", "/sizes/1/wide")),
+        ({"headers": ["a"]}, ("config.type", "/headers")),
+        ({"headers": {"": "a"}}, ("config.out_of_range", "/headers/")),
+        ({"headers": {"a/b": "{{ a"}}, ("config.template", "/headers/a~1b")),
+        ({"headers": {"a": "1", "b": "2", "c": "3"}}, ("config.out_of_range", "/headers")),
+        ({"data": {1, 2}}, ("config.type", "/data")),
         ({"never_null": "x"}, ("config.unknown_field", "/never_null")),
         ({"a/b~c": 1}, ("config.unknown_field", "/a~1b~0c")),
     ],
