@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ def make_service(
         url = request.getfixturevalue("mongodb_url")
         return MongoStore(f"{url}-{len(stores)}", retention_days=None)
 
-    def make(**settings: Any) -> Service:
+    def make(now: datetime = NOW, **settings: Any) -> Service:
         store = opened()
         stores.append(store)
-        clock = ManualClock(NOW)
+        clock = ManualClock(now)
         rings: list[None] = []
         app = create_app(
             Settings(data_dir=tmp_path, api_key=KEY, **settings),

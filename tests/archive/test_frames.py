@@ -17,17 +17,13 @@ from hypothesis import strategies as st
 
 import flowkit as fk
 from flowkit import history
-from flowkit.clock import ManualClock
 from flowkit.engine import Performance
 from flowkit.errors import Invalid
 from flowkit.execution import Branch, Execution, NodeRun
 from flowkit.history.layout import EXECUTIONS, NODE_RUNS, Place
 from flowkit.nodetype import Outcome
 from flowkit.wire import fields_of, to_wire
-from service.app import create_app
 from service.archive import archive
-from service.settings import Settings
-from service.store.sqlite import SqliteStore
 from tests.api.harness import KEY, REFUSED, SENT, Service
 from tests.archive.stage import LATE, Ended, anywhere, moved
 from tests.history.test_frames import branch_ids, counts, ids, moments
@@ -140,12 +136,8 @@ def test_an_archive_has_every_field_that_the_wire_has(
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    store = SqliteStore(tmp_path / "flowkit.db")
-    clock = ManualClock(START)
-    app = create_app(Settings(data_dir=tmp_path, api_key=KEY), store, clock=clock)
-    yield Service(app, store, clock)
-    store.close()
+def service(make_service: Callable[..., Service]) -> Service:
+    return make_service(START)
 
 
 @pytest.fixture
