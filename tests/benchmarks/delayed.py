@@ -18,13 +18,12 @@ from tests.benchmarks.stage import (
     cpu_seconds,
     installation,
     multiply,
-    peak_memory,
     publish,
     run,
     store_of,
     waiting_flow,
 )
-from tests.processes import Installation, until
+from tests.processes import Installation, peak_memory, until
 from tests.servers.redis import RedisServer
 
 DELAY = timedelta(days=30)

@@ -32,14 +32,13 @@ from tests.benchmarks.stage import (
     installation,
     on_each_store,
     payload,
-    peak_memory,
     reference_flow,
     run,
     store_of,
     wait_for_all,
     workers,
 )
-from tests.processes import Installation
+from tests.processes import Installation, peak_memory
 
 NUMBERS = {"sqlite": 5_000, "mongodb": 2_000}
 CLAIMED = Settings().claim_batch

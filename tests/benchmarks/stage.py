@@ -240,19 +240,6 @@ def _copied(column: str, key: str) -> str:
 # ---------------------------------------------------------------------------------- measures
 
 
-def peak_memory(pid: int) -> int:
-    """Return the peak resident memory of a process and its children, in MiB."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except OSError:
-            continue
-        if status.parent.name == str(pid) or fields.get("PPid", "").strip() == str(pid):
-            total += int(fields.get("VmHWM", "0 kB").split()[0])
-    return round(total / 1024)
-
-
 def cpu_seconds(pid: int) -> float:
     """Return how long a process has computed."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

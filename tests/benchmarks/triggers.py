@@ -19,7 +19,6 @@ from tests.benchmarks.stage import (
     installation,
     multiply,
     payload,
-    peak_memory,
     publish,
     reference_flow,
     run,
@@ -28,6 +27,7 @@ from tests.benchmarks.stage import (
     wait_for_all,
     workers,
 )
+from tests.processes import peak_memory
 
 RATE = 50
 WORKERS = 2

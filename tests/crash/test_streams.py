@@ -22,7 +22,7 @@ from service.app import create_app
 from service.server import free_port
 from service.settings import Settings
 from service.store.sqlite import SqliteStore
-from tests.processes import HOST, KEY, Installation, installation, until
+from tests.processes import HOST, KEY, Installation, installation, peak_memory, until
 
 FLOW = Flow("Wait", trigger="test", idempotency_key="event").delay(hours=1).end().to_dict()
 
@@ -219,19 +219,6 @@ def test_a_refusal_is_heard_although_the_body_is_still_coming(
         client.broadcast("nothing", contacts(50_000))
 
 
-def peak(process: Any) -> int:
-    """Return the peak resident memory of a process and its children, in bytes."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except OSError:
-            continue
-        if str(process.pid) in (status.parent.name, fields.get("PPid", "").strip()):
-            total += int(fields.get("VmHWM", "0 kB").split()[0]) * 1024
-    return total
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.crash
 def test_a_long_list_is_held_by_nobody(here: Installation, client: Client) -> None:
@@ -243,9 +230,9 @@ def test_a_long_list_is_held_by_nobody(here: Installation, client: Client) -> No
         return ({**one, "note": "x" * 2000} for one in contacts(number))
 
     ended(client, client.broadcast(flow, long(1500)))
-    before = [peak(api), peak(worker)]
+    before = [peak_memory(api.pid), peak_memory(worker.pid)]
     done = ended(client, client.broadcast(flow, long(12_000)), 100)
     assert done["created"] == 12_000
-    after = [peak(api), peak(worker)]
-    grown = [(now - then) / 2**20 for now, then in zip(after, before, strict=True)]
+    after = [peak_memory(api.pid), peak_memory(worker.pid)]
+    grown = [now - then for now, then in zip(after, before, strict=True)]
     assert max(grown) < 12, grown
