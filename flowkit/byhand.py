@@ -21,11 +21,11 @@ from flowkit.execution import (
     NodeRun,
     Patch,
     Settle,
-    idempotency_key,
+    key_at,
 )
 from flowkit.flow import Flow
 from flowkit.problems import Problem, pointer
-from flowkit.size import growth_of_branch
+from flowkit.size import growth_of_branch, size_of_run
 from flowkit.turn import resume_data
 
 
@@ -83,9 +83,21 @@ def retry(
     patch = Patch(execution.id, revision=execution.revision, durable=True)
     for branch in chosen:
         _put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
+    _reopen(patch, execution, chosen)
     if pinned is not None and version is not None and version.version != pinned.version:
         _go_on_in(patch, execution, chosen, pinned, version)
     return patch
+
+
+def _reopen(patch: Patch, execution: Execution, chosen: Sequence[Branch]) -> None:
+    """Enter that JOINs wait again that had failed for want of a branch which is retried."""
+    retried = {branch.branch_id for branch in chosen}
+    for run in execution.executed_nodes:
+        error = run.error or {}
+        if run.arrivals and run.status == "failed" and retried & set(error.get("branchIds", ())):
+            waiting = replace(run, status="waiting", end_time=None, error=None)
+            patch.settle.append(Settle(waiting, run.status, run.retry_count))
+            patch.bytes += size_of_run(waiting) - size_of_run(run)
 
 
 def failed_branches(execution: Execution) -> list[Branch]:
@@ -146,7 +158,7 @@ def _runs(execution: Execution) -> dict[str, NodeRun]:
 
 
 def _run_at(runs: dict[str, NodeRun], execution: Execution, branch: Branch) -> NodeRun:
-    return runs[idempotency_key(execution.id, branch.current_node_id)]
+    return runs[key_at(execution.id, branch)]
 
 
 # -- another version
@@ -195,7 +207,7 @@ def _misfits(branch: Branch, run: NodeRun, pinned: Flow, version: Flow) -> Itera
         message = f"the way by which the execution leaves node {node} is gone in {where}"
         yield Problem("retry.node_missing", "", message)
     else:
-        behind = _reached(version, node)
+        behind = _reached(version, node) - version.shape.looped
         for known in dict.fromkeys(branch.path[:-1]):
             if known in behind:
                 message = f"node {known}, which has run already, comes after {node} in {where}"

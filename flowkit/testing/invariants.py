@@ -14,6 +14,7 @@ from flowkit.execution import (
     NodeRun,
     branch_order,
     idempotency_key,
+    key_at,
     run_order,
     status_of,
 )
@@ -43,8 +44,8 @@ def check_invariants(execution: Execution) -> None:
     elsewhere = [b for b in leaves if b.status in ("merged", "failed", "cancelled", *OPEN)]
     assert len(arrived) + len(elsewhere) == len(leaves), "each leaf is somewhere, once"
     for branch in branches.values():
-        _check_descent(branch, branches)
-        _check_place(branch, runs.get(idempotency_key(execution.id, branch.current_node_id)))
+        _check_descent(execution.id, branch, branches, runs)
+        _check_place(branch, runs.get(key_at(execution.id, branch)))
     for run in runs.values():
         _check_run(execution, run, branches[run.branch_id])
     numbers = [(run.branch_id, run.sequence) for run in runs.values()]
@@ -69,15 +70,31 @@ def _check_head(execution: Execution) -> None:
     )
 
 
-def _check_descent(branch: Branch, branches: dict[str, Branch]) -> None:
+def _check_descent(
+    execution_id: str, branch: Branch, branches: dict[str, Branch], runs: dict[str, NodeRun]
+) -> None:
     assert branch.path[-1] == branch.current_node_id
     if branch.branch_id != "root":
         above, _, number = branch.branch_id.rpartition("_")
         parent = branches[above]
-        assert parent.status == "forked"
         assert int(number) < parent.children
-        assert branch.path[: len(parent.path)] == parent.path
+        # Where the parent goes on, it does so at a JOIN.
+        joins = [
+            index
+            for index, node in enumerate(parent.path)
+            if (run := runs.get(_visited(execution_id, parent.path, index))) is not None
+            and run.arrivals
+            and run.branch_id == parent.branch_id
+            and run.node_id == node
+        ]
+        forks = [i for i in (*joins, len(parent.path)) if branch.path[:i] == parent.path[:i]]
+        assert any(len(branch.path) > i for i in forks)
+        assert joins or parent.status == "forked"
     assert all(f"{branch.branch_id}_{child}" in branches for child in range(branch.children))
+
+
+def _visited(execution_id: str, path: list[str], index: int) -> str:
+    return idempotency_key(execution_id, path[index], path[: index + 1].count(path[index]))
 
 
 def _check_place(branch: Branch, run: NodeRun | None) -> None:
@@ -106,7 +123,7 @@ def _check_place(branch: Branch, run: NodeRun | None) -> None:
     elif branch.status == "forked":
         assert own
         assert run is not None
-        assert run.status == "completed"
+        assert run.status == "completed" or (run.arrivals and run.status != "running")
         assert branch.children > 1
 
 
@@ -119,7 +136,7 @@ def _check_run(execution: Execution, run: NodeRun, branch: Branch) -> None:
     here = branch.current_node_id == run.node_id
     if run.status in UNRESOLVED or run.status == "waiting":
         assert here, "a branch does not leave a node before it has ended"
-        assert branch.status in (*OPEN, "cancelled")
+        assert branch.status in (*OPEN, "cancelled") or (branch.status == "forked" and run.arrivals)
         assert branch.status != "cancelled" or run.status == "unknown"
     if run.status == "failed":
         assert here, "a branch goes no further than a failed node"

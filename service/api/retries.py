@@ -11,7 +11,7 @@ import marshmallow as ma
 
 from flowkit import engine
 from flowkit.errors import FlowkitError, Invalid
-from flowkit.execution import Execution, ExecutionFilter, Patch, idempotency_key, new_id
+from flowkit.execution import Execution, ExecutionFilter, Patch, key_at, new_id
 from flowkit.flow import Flow
 from flowkit.problems import Problem
 from service.api.body import Blueprint
@@ -227,7 +227,7 @@ def _failed_nodes(
     fitting = []
     for branch in engine.failed_branches(execution):
         node = branch.current_node_id
-        error = runs[idempotency_key(execution.id, node)].error or {}
+        error = runs[key_at(execution.id, branch)].error or {}
         if code in (None, error.get("code")) and (node_ids is None or node in node_ids):
             fitting.append(node)
     return fitting
