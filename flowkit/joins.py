@@ -81,6 +81,7 @@ def meetings(
     was: Mapping[str, Branch],
     runs: Mapping[str, NodeRun],
     now: datetime,
+    late: Iterable[Meeting] = (),
 ) -> list[Meeting]:
     """Return the JOINs that may end because of what became of branches in a turn.
 
@@ -92,8 +93,10 @@ def meetings(
         Those of them that were there before, as they were, by id.
     runs : mapping
         All that is known.
+    late : iterable of Meeting
+        Those whose time has run out, found in the same turn: to each JOIN there is one meeting.
     """
-    found: dict[str, Meeting] = {}
+    found = {one.run.idempotency_key: one for one in late}
     for branch in branches:
         if branch.status == "forked":
             continue  # what became of it is what became of its children

@@ -453,15 +453,14 @@ class Walk:
             move=[Move(b, self.claim.branches[k].epoch) for k, b in self.touched.items()],
             spawn=list(self.spawned.values()),
             arrive=list(self.arrivals.values()),
-            meet=self.late,
             durable=self.durable,
             bytes=self.grown(),
         )
         if self.flow.shape.gates:
             moved = (*self.touched.values(), *self.spawned.values())
             was = self.claim.branches
-            patch.meet = self.late + meetings(
-                self.flow, self.head.id, moved, was, self.runs, self.now
+            patch.meet = meetings(
+                self.flow, self.head.id, moved, was, self.runs, self.now, self.late
             )
         for branch in self.touched.values():
             patch.count(branch.status, "running")
