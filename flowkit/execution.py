@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
@@ -382,14 +383,13 @@ def idempotency_key(execution_id: str, node_id: str, visit: int = 1) -> str:
     return key if visit == 1 else f"{key}_v{visit}"
 
 
-def key_at(execution_id: str, branch: Branch) -> str:
-    """Return the key under which a branch runs the node where it is.
-
-    It visits a node as often as the node is on its path, which goes on from that of the branch
-    it comes from.
-    """
-    node_id = branch.current_node_id
-    return idempotency_key(execution_id, node_id, branch.path.count(node_id))
+def run_at(branch: Branch, runs: Iterable[NodeRun]) -> NodeRun | None:
+    """Return the branch's own run of the node where it is: that of the latest visit."""
+    found = None
+    for run in runs:
+        if (run.node_id, run.branch_id) == (branch.current_node_id, branch.branch_id):
+            found = run if found is None or run.visit > found.visit else found
+    return found
 
 
 def new_id(now: datetime) -> str:

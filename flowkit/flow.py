@@ -25,7 +25,7 @@ from flowkit.layout import ROW, layered
 from flowkit.nodes.system import Trigger
 from flowkit.nodetype import NodeType, node_type, read_node
 from flowkit.problems import Problem, pointer
-from flowkit.shape import PLAIN, Shape, shape_of
+from flowkit.shape import Shape, shape_of
 from flowkit.wire import INTERNAL
 
 TRIGGER_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -283,8 +283,6 @@ class Flow(Fluent, Record):
     def shape(self) -> Shape[str]:
         """The JOINs and loops of the flow."""
         types = {node.id: node.type for node in self.nodes}
-        if not {"JOIN", "REPEAT"} & set(types.values()):
-            return PLAIN
         ways: dict[str, dict[str | None, tuple[str, ...]]] = {node: {} for node in types}
         for (node, handle), targets in self._targets.items():
             if node in types:

@@ -29,9 +29,9 @@ from flowkit.execution import (
     Settle,
     branch_order,
     idempotency_key,
-    key_at,
+    run_at,
 )
-from flowkit.shape import LATE, Gate
+from flowkit.shape import LATE, Shape
 from flowkit.size import growth_of_branch, size_of_run
 from flowkit.wire import later
 
@@ -46,7 +46,7 @@ JOIN_FAILED = "join_failed"
 
 
 def fork_of(
-    gate: Gate[str], execution_id: str, branch: Branch, runs: Mapping[str, NodeRun]
+    shape: Shape[str], join: str, execution_id: str, branch: Branch, runs: Mapping[str, NodeRun]
 ) -> tuple[str, int] | None:
     """Return who forked for the JOIN to which a branch comes, and how long its path was then.
 
@@ -54,15 +54,15 @@ def fork_of(
     seen from the runs along the branch's path: its own, before them those of the branches above.
     """
     forked: dict[str, tuple[int, str, str | None]] = {}
-    visits: dict[str, int] = {}
-    for length, node in enumerate(branch.path[:-1], start=1):
-        visits[node] = visits.get(node, 0) + 1
-        run = runs.get(idempotency_key(execution_id, node, visits[node]))
+    way = branch.path[:-1]
+    for length, (node, visit) in enumerate(zip(way, shape.visits(way), strict=True), start=1):
+        run = runs.get(idempotency_key(execution_id, node, visit))
         if run is not None:
             forked[run.branch_id] = (length, node, run.source_handle)
+    forks = shape.gates[join].forks
     for above in _above(branch.branch_id):
         length, node, handle = forked.get(above, (0, "", None))
-        if (node, handle) in gate.forks:
+        if (node, handle) in forks:
             return above, length
     return None
 
@@ -96,21 +96,22 @@ def meetings(
     late : iterable of Meeting
         Those whose time has run out, found in the same turn: to each JOIN there is one meeting.
     """
+    shape = flow.shape
     found = {one.run.idempotency_key: one for one in late}
     for branch in branches:
         if branch.status == "forked":
             continue  # what became of it is what became of its children
         before = was.get(branch.branch_id)
-        for join, gate in flow.shape.gates.items():
+        for join, gate in shape.gates.items():
             here = branch.current_node_id
             if before is not None and before.current_node_id not in gate.inside:
                 continue
             if branch.status in OPEN and here in gate.inside:
                 continue
-            fork = fork_of(gate, execution_id, branch, runs)
+            fork = fork_of(shape, join, execution_id, branch, runs)
             if fork is None:
                 continue
-            visit = branch.path[: fork[1]].count(join) + 1
+            visit = shape.visit([*branch.path[: fork[1]], join])
             key = idempotency_key(execution_id, join, visit)
             known = runs.get(key)
             if known is not None and known.status not in GATHERING:
@@ -161,7 +162,7 @@ def met(
     """
     records = _Records(patch, branches, runs)
     for one in patch.meet:
-        _meet(records, patch.execution_id, one)
+        _meet(records, one)
     return records.patch(), records.woken
 
 
@@ -214,7 +215,7 @@ class _Records:
         return made
 
 
-def _meet(records: _Records, execution_id: str, one: Meeting) -> None:
+def _meet(records: _Records, one: Meeting) -> None:
     """Enter what comes of a meeting."""
     key = one.run.idempotency_key
     known = records.runs.get(key)
@@ -245,7 +246,7 @@ def _meet(records: _Records, execution_id: str, one: Meeting) -> None:
                 },
             )
     run = replace(run, arrivals=arrivals, arrival_count=len(arrivals), status="waiting", error=None)
-    coming, failed = _missing(records, execution_id, one)
+    coming, failed = _missing(records, one)
     complete = len(arrivals) >= one.needed if one.needed is not None else not (coming or failed)
     complete = complete or not (coming or failed)
     if complete or one.late:
@@ -277,7 +278,7 @@ def _meet(records: _Records, execution_id: str, one: Meeting) -> None:
 
 
 def _missing(
-    records: _Records, execution_id: str, one: Meeting
+    records: _Records, one: Meeting
 ) -> tuple[list[str], list[str]]:
     """Return the branches that can still come to a JOIN, and those that have failed before it."""
     coming: list[str] = []
@@ -292,20 +293,20 @@ def _missing(
             and branch_id.startswith(f"{above}_")
             and len(branch.path) > one.fork
             and branch.path[: one.fork] == path
-            and not _left_behind(records, execution_id, branch, above)
+            and not _left_behind(records, branch, above)
         ):
             (failed if status == "failed" else coming).append(branch_id)
     return coming, sorted(failed, key=branch_order)
 
 
-def _left_behind(records: _Records, execution_id: str, branch: Branch, above: str) -> bool:
+def _left_behind(records: _Records, branch: Branch, above: str) -> bool:
     """Return whether a JOIN between a branch and one above it has gone on without the branch."""
     between = branch.branch_id.rpartition("_")[0]
     while between != above:
         forked = records.branches[between]
         length = len(forked.path)
         if branch.path[:length] != forked.path:
-            run = records.runs.get(key_at(execution_id, forked))
+            run = run_at(forked, records.runs.values())
             waits = run is not None and run.status in GATHERING
             if not (waits and branch.path[: length - 1] == forked.path[:-1]):
                 return True

@@ -5,14 +5,15 @@ May import `flow`, `jsonlogic`, `template`, `execution`, `wire`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 from flowkit.execution import Branch, Execution, NodeRun, idempotency_key
 from flowkit.flow import Flow
 from flowkit.jsonlogic import evaluate
+from flowkit.shape import ROUNDS
 from flowkit.template import render
 from flowkit.wire import iso
 
@@ -49,19 +50,8 @@ class Scope:
 
     @property
     def round(self) -> int:
-        """The round of the loop that would begin now, at a REPEAT; 1 is the first.
-
-        It counts since the branch came to the loop from outside, as the path says.
-        """
-        node_id, path = self._branch.current_node_id, self._branch.path
-        body = self._flow.shape.bodies.get(node_id, frozenset())
-        rounds = 0
-        for index in range(len(path) - 1, -1, -1):
-            if path[index] == node_id:
-                rounds += 1
-                if not index or path[index - 1] not in body:
-                    break
-        return rounds
+        """The round of the loop that would begin now, at a REPEAT; 1 is the first."""
+        return (self._flow.shape.visit(self._branch.path) - 1) % ROUNDS + 1
 
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""
@@ -79,8 +69,10 @@ class Scope:
 
     def _scope(self) -> dict[str, Any]:
         if self._data is None:
-            head = self._head
-            seen = (self._last_run(*item) for item in Counter(self._branch.path).items())
+            head, runs = self._head, self._runs
+            path = self._branch.path
+            visits = self._flow.shape.visits(path) if self._flow.shape.around else repeat(1)
+            seen = (runs.get(idempotency_key(head.id, *at)) for at in zip(path, visits))
             self._data = {
                 "contact": self.contact or {},
                 "trigger": head.context.get("trigger"),
@@ -95,14 +87,6 @@ class Scope:
                 "now": iso(self.now),
             }
         return self._data
-
-    def _last_run(self, node_id: str, visits: int) -> NodeRun | None:
-        """Return the run of the latest visit; that before, while a visit is under way."""
-        run = self._runs.get(idempotency_key(self._head.id, node_id, visits))
-        if run is None and visits > 1:
-            run = self._runs.get(idempotency_key(self._head.id, node_id, visits - 1))
-        return run
-
 
 def flow_facts(flow: Flow) -> dict[str, Any]:
     """Return what expressions and templates see as ``flow``."""

@@ -13,7 +13,7 @@ body are left out: a round of a loop has nothing to do with the next.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 N = TypeVar("N", bound=Hashable)
@@ -21,6 +21,8 @@ Ways = Mapping[str | None, Sequence[N]]
 
 AGAIN, DONE = "again", "done"
 """The handles of a REPEAT."""
+ROUNDS = 1000
+"""More than a loop has rounds."""
 LATE = "timeout"
 """The handle of a JOIN whose time has run out."""
 
@@ -40,17 +42,39 @@ class Shape(NamedTuple, Generic[N]):
     """The JOINs and the loops of a flow.
 
     `bodies` has for each REPEAT the nodes that lead back to it, `back` the edges that do, and
-    `looped` all nodes that can be visited more than once.
+    `around` for each node that can be visited more than once the REPEATs in whose rounds it is,
+    the outermost first; a REPEAT is in its own.
     """
 
     gates: Mapping[N, Gate[N]]
     bodies: Mapping[N, frozenset[N]]
     back: frozenset[tuple[N, N]]
-    looped: frozenset[N]
+    around: Mapping[N, tuple[N, ...]]
 
+    def visits(self, path: Iterable[N]) -> Iterator[int]:
+        """Yield for each node of a path the number of its visit.
 
-PLAIN: Shape[str] = Shape({}, {}, frozenset(), frozenset())
-"""That of a flow without JOIN and REPEAT."""
+        In a loop that is the number of the round, counted since the path came to its REPEAT from
+        outside of the body; in a loop within a loop each further round outside adds 1000. So the
+        number depends on the rounds alone, and not on what branches did in them.
+        """
+        rounds: dict[N, int] = {}
+        before: N | None = None
+        for node in path:
+            body = self.bodies.get(node)
+            if body is not None:
+                rounds[node] = rounds.get(node, 0) + 1 if before in body else 1
+            visit = 0
+            for repeat in self.around.get(node, ()):
+                visit = visit * ROUNDS + rounds.get(repeat, 1) - 1
+            yield visit + 1
+            before = node
+
+    def visit(self, path: Sequence[N]) -> int:
+        """Return the number of the visit to the last node of a path."""
+        if path[-1] not in self.around:
+            return 1
+        return list(self.visits(path))[-1]
 
 
 def shape_of(types: Mapping[N, str], ways: Callable[[N], Ways[N]]) -> Shape[N]:
@@ -63,6 +87,8 @@ def shape_of(types: Mapping[N, str], ways: Callable[[N], Ways[N]]) -> Shape[N]:
     ways : callable
         Returns a node's targets by handle; the targets are nodes of `types`.
     """
+    if not {"JOIN", "REPEAT"} & set(types.values()):
+        return Shape({}, {}, frozenset(), {})
     leads = {node: [t for targets in ways(node).values() for t in targets] for node in types}
     bodies = {
         node: _body(node, ways(node), leads) for node, type_ in types.items() if type_ == "REPEAT"
@@ -70,7 +96,10 @@ def shape_of(types: Mapping[N, str], ways: Callable[[N], Ways[N]]) -> Shape[N]:
     back = frozenset((node, repeat) for repeat, body in bodies.items() for node in body
                      if repeat in leads[node])  # fmt: skip
     bodies = {repeat: _leading_back(repeat, body, leads) for repeat, body in bodies.items()}
-    looped = frozenset(n for r, body in bodies.items() if body for n in (r, *body))
+    around: dict[N, tuple[N, ...]] = {}
+    for repeat in sorted(bodies, key=lambda repeat: -len(bodies[repeat])):
+        for node in (*bodies[repeat], repeat) if bodies[repeat] else ():
+            around[node] = (*around.get(node, ()), repeat)
     sources: dict[N, list[tuple[N, str | None]]] = {node: [] for node in types}
     for node in types:
         for handle, targets in ways(node).items():
@@ -83,7 +112,7 @@ def shape_of(types: Mapping[N, str], ways: Callable[[N], Ways[N]]) -> Shape[N]:
         for node in place:
             if types[node] == "JOIN":
                 gates[node] = _gate(node, sources, place, gates)
-    return Shape(gates, bodies, back, looped)
+    return Shape(gates, bodies, back, around)
 
 
 def _body(repeat: N, ways: Ways[N], leads: Mapping[N, list[N]]) -> set[N]:

@@ -27,7 +27,6 @@ from flowkit.execution import (
     RunStatus,
     Settle,
     idempotency_key,
-    key_at,
 )
 from flowkit.flow import Flow
 from flowkit.joins import fork_of, meeting, meetings
@@ -99,7 +98,7 @@ class Walk:
 
     def resume(self, branch: Branch) -> None:
         """Go on with a claimed branch from whatever is recorded of it."""
-        run = self.runs.get(key_at(self.head.id, branch))
+        run = self.runs.get(self.key(branch))
         if run is None or run.branch_id != branch.branch_id:
             self.queue.append(branch)
         elif run.status == "failed":
@@ -124,6 +123,11 @@ class Walk:
             branch.resume_at = branch.resume_data = None
             self.follow(branch, run)
 
+    def key(self, branch: Branch) -> str:
+        """Return the key under which a branch runs the node where it is."""
+        visit = self.flow.shape.visit(branch.path)
+        return idempotency_key(self.head.id, branch.current_node_id, visit)
+
     def due(self, branch: Branch) -> bool:
         """Return whether a branch need not wait; if it must, it goes on waiting."""
         if branch.resume_at is None or branch.resume_at <= self.now:
@@ -133,7 +137,7 @@ class Walk:
 
     def ended(self, branch: Branch, event: Ended) -> None:
         """Record how an effect ended, and go on behind it."""
-        run = self.runs[key_at(self.head.id, branch)]
+        run = self.runs[self.key(branch)]
         most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
         outcome = kept_of(event.outcome, most)
         self.durable = True
@@ -154,11 +158,11 @@ class Walk:
             branch.status = "ready"
             return
         scope = self.scope(branch)
-        looped = self.flow.shape.looped
+        around = self.flow.shape.around
         while branch.status == "running":
             node_id = branch.current_node_id
-            if node_id in looped:
-                key = scope.key = key_at(self.head.id, branch)
+            if node_id in around:
+                key = scope.key = self.key(branch)
             else:
                 key = scope.key = idempotency_key(self.head.id, node_id)
             known = self.runs.get(key)
@@ -213,8 +217,10 @@ class Walk:
         if isinstance(said, Arrive):
             return said
         if isinstance(said, Gather):
-            gate = self.flow.shape.gates.get(node_id)
-            if gate and fork_of(gate, self.head.id, branch, self.runs):
+            shape = self.flow.shape
+            if node_id in shape.gates and fork_of(
+                shape, node_id, self.head.id, branch, self.runs
+            ):
                 return said
             said = Next()  # there is nobody to wait for
         if not isinstance(said, (Next, Wait, Effect)):
@@ -425,7 +431,7 @@ class Walk:
             start_time=self.now,
             end_time=self.now if ended else None,
             idempotency_key=key,
-            visit=branch.path.count(branch.current_node_id) if self.flow.shape.looped else 1,
+            visit=self.flow.shape.visit(branch.path),
             sequence=branch.sequence,
         )
         branch.sequence += 1

@@ -14,7 +14,7 @@ from flowkit.execution import (
     NodeRun,
     branch_order,
     idempotency_key,
-    key_at,
+    run_at,
     run_order,
     status_of,
 )
@@ -44,8 +44,9 @@ def check_invariants(execution: Execution) -> None:
     elsewhere = [b for b in leaves if b.status in ("merged", "failed", "cancelled", *OPEN)]
     assert len(arrived) + len(elsewhere) == len(leaves), "each leaf is somewhere, once"
     for branch in branches.values():
-        _check_descent(execution.id, branch, branches, runs)
-        _check_place(branch, runs.get(key_at(execution.id, branch)))
+        _check_descent(branch, branches, runs)
+        known = runs.get(idempotency_key(execution.id, branch.current_node_id))
+        _check_place(branch, run_at(branch, runs.values()) or known)
     for run in runs.values():
         _check_run(execution, run, branches[run.branch_id])
     numbers = [(run.branch_id, run.sequence) for run in runs.values()]
@@ -71,7 +72,7 @@ def _check_head(execution: Execution) -> None:
 
 
 def _check_descent(
-    execution_id: str, branch: Branch, branches: dict[str, Branch], runs: dict[str, NodeRun]
+    branch: Branch, branches: dict[str, Branch], runs: dict[str, NodeRun]
 ) -> None:
     assert branch.path[-1] == branch.current_node_id
     if branch.branch_id != "root":
@@ -79,22 +80,12 @@ def _check_descent(
         parent = branches[above]
         assert int(number) < parent.children
         # Where the parent goes on, it does so at a JOIN.
-        joins = [
-            index
-            for index, node in enumerate(parent.path)
-            if (run := runs.get(_visited(execution_id, parent.path, index))) is not None
-            and run.arrivals
-            and run.branch_id == parent.branch_id
-            and run.node_id == node
-        ]
+        met = {r.node_id for r in runs.values() if r.arrivals and r.branch_id == above}
+        joins = [index for index, node in enumerate(parent.path) if node in met]
         forks = [i for i in (*joins, len(parent.path)) if branch.path[:i] == parent.path[:i]]
         assert any(len(branch.path) > i for i in forks)
         assert joins or parent.status == "forked"
     assert all(f"{branch.branch_id}_{child}" in branches for child in range(branch.children))
-
-
-def _visited(execution_id: str, path: list[str], index: int) -> str:
-    return idempotency_key(execution_id, path[index], path[: index + 1].count(path[index]))
 
 
 def _check_place(branch: Branch, run: NodeRun | None) -> None:

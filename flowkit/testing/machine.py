@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from flowkit import engine
 from flowkit.engine import Ended, Limits, Resume, Turn
 from flowkit.errors import Conflict
-from flowkit.execution import Answer, BranchRef, Claim, NodeRun, Patch, key_at
+from flowkit.execution import Answer, BranchRef, Claim, NodeRun, Patch, run_at
 from flowkit.flow import Flow
 from flowkit.testing.examples import EPOCH, OUTCOMES, PAYLOADS, flows
 from flowkit.testing.invariants import check_invariants
@@ -169,8 +169,8 @@ class StoreMachine(RuleBasedStateMachine):
     def inside(self, claim: Claim, branch_id: str) -> bool:
         """Return whether, as far as the claim knows, the branch is inside an effect."""
         branch = claim.branches[branch_id]
-        run = claim.runs.get(key_at(claim.head.id, branch))
-        return run is not None and (run.branch_id, run.status) == (branch_id, "running")
+        run = run_at(branch, claim.runs.values())
+        return run is not None and run.status == "running"
 
     def after(self, claim: Claim, turn: Turn, answer: Answer) -> None:
         """Act on the store's answer as a worker does."""

@@ -26,7 +26,7 @@ from functools import lru_cache
 from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
-from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, key_at
+from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, run_at
 from flowkit.nodetype import Outcome
 from service import faults
 from service.store.base import Store
@@ -419,7 +419,9 @@ class Runner:
         for event in held.events:
             if isinstance(event, Ended) and event.branch_id in branch_ids:
                 branch = held.claim.branches[event.branch_id]
-                run = held.claim.runs[key_at(held.claim.head.id, branch)]
+                run = run_at(branch, held.claim.runs.values())
+                if run is None:
+                    continue
                 self._late.add(
                     Late(held.claim.head.id, run.idempotency_key, run.retry_count, event)
                 )
