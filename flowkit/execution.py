@@ -49,9 +49,10 @@ class NodeRun:
     """One node's run in one execution: its arrival, outcome and attempts.
 
     ``start_time`` and ``end_time`` are those of the last attempt; at END and JOIN they are the
-    first and the last arrival. A JOIN's run is that of the branch that forked. ``source_handle`` is the handle by which the branch leaves. ``attempts`` are
-    the last ten that were followed by another: ``{status, startTime, endTime, result, error,
-    retriedBy}``, the last being ``hand`` or ``policy``.
+    first and the last arrival. A JOIN's run is that of the branch that forked. ``source_handle``
+    is the handle by which the branch leaves. ``attempts`` are the last ten that were followed by
+    another: ``{status, startTime, endTime, result, error, retriedBy}``, the last being ``hand``
+    or ``policy``.
     """
 
     node_id: str

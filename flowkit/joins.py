@@ -254,9 +254,7 @@ def _meet(records: _Records, one: Meeting) -> None:
         # own: that one decides.
         if forked.status != "running":
             merged = _merged(forked, arrivals, records.branches)
-            forked = replace(
-                forked, status="ready", resume_at=None, resume_data=None, vars=merged
-            )
+            forked = replace(forked, status="ready", resume_at=None, resume_data=None, vars=merged)
             run = replace(
                 run,
                 status="completed",
@@ -277,9 +275,7 @@ def _meet(records: _Records, one: Meeting) -> None:
         records.write(run)
 
 
-def _missing(
-    records: _Records, one: Meeting
-) -> tuple[list[str], list[str]]:
+def _missing(records: _Records, one: Meeting) -> tuple[list[str], list[str]]:
     """Return the branches that can still come to a JOIN, and those that have failed before it."""
     coming: list[str] = []
     failed: list[str] = []

@@ -72,7 +72,9 @@ class Scope:
             head, runs = self._head, self._runs
             path = self._branch.path
             visits = self._flow.shape.visits(path) if self._flow.shape.around else repeat(1)
-            seen = (runs.get(idempotency_key(head.id, *at)) for at in zip(path, visits))
+            seen = (
+                runs.get(idempotency_key(head.id, *at)) for at in zip(path, visits, strict=False)
+            )
             self._data = {
                 "contact": self.contact or {},
                 "trigger": head.context.get("trigger"),
@@ -87,6 +89,7 @@ class Scope:
                 "now": iso(self.now),
             }
         return self._data
+
 
 def flow_facts(flow: Flow) -> dict[str, Any]:
     """Return what expressions and templates see as ``flow``."""

@@ -90,12 +90,12 @@ def shape_of(types: Mapping[N, str], ways: Callable[[N], Ways[N]]) -> Shape[N]:
     if not {"JOIN", "REPEAT"} & set(types.values()):
         return Shape({}, {}, frozenset(), {})
     leads = {node: [t for targets in ways(node).values() for t in targets] for node in types}
-    bodies = {
+    alone = {
         node: _body(node, ways(node), leads) for node, type_ in types.items() if type_ == "REPEAT"
     }
-    back = frozenset((node, repeat) for repeat, body in bodies.items() for node in body
+    back = frozenset((node, repeat) for repeat, body in alone.items() for node in body
                      if repeat in leads[node])  # fmt: skip
-    bodies = {repeat: _leading_back(repeat, body, leads) for repeat, body in bodies.items()}
+    bodies = {repeat: _leading_back(repeat, body, leads) for repeat, body in alone.items()}
     around: dict[N, tuple[N, ...]] = {}
     for repeat in sorted(bodies, key=lambda repeat: -len(bodies[repeat])):
         for node in (*bodies[repeat], repeat) if bodies[repeat] else ():

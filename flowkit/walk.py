@@ -218,9 +218,7 @@ class Walk:
             return said
         if isinstance(said, Gather):
             shape = self.flow.shape
-            if node_id in shape.gates and fork_of(
-                shape, node_id, self.head.id, branch, self.runs
-            ):
+            if node_id in shape.gates and fork_of(shape, node_id, self.head.id, branch, self.runs):
                 return said
             said = Next()  # there is nobody to wait for
         if not isinstance(said, (Next, Wait, Effect)):
@@ -336,9 +334,7 @@ class Walk:
         branch.status, branch.resume_at, branch.resume_data = "ready", None, None
         node_id = run.node_id
         fork = (branch.branch_id, len(branch.path) - 1)
-        closing = meeting(
-            self.flow, node_id, run.idempotency_key, run.visit, fork, self.now
-        )
+        closing = meeting(self.flow, node_id, run.idempotency_key, run.visit, fork, self.now)
         closing.late = True
         self.late.append(closing)
 

@@ -41,6 +41,35 @@ SIMPLE = Flow.from_dict(
 )
 
 
+JOINED = Flow.from_dict(
+    {
+        "id": "flow",
+        "name": "Six branches and a JOIN",
+        "triggerType": "test",
+        "isActive": True,
+        "version": 1,
+        "nodes": [
+            {"id": "start", "type": "TRIGGER", "config": {}},
+            *(
+                {"id": f"n{i}", "type": "CONDITION", "config": {"expression": True}}
+                for i in range(6)
+            ),
+            {"id": "join", "type": "JOIN", "config": {}},
+            {"id": "end", "type": "END", "config": {}},
+        ],
+        "edges": [
+            *({"id": f"a{i}", "source": "start", "target": f"n{i}"} for i in range(6)),
+            *(
+                {"id": f"{way}{i}", "source": f"n{i}", "sourceHandle": way, "target": target}
+                for i in range(6)
+                for way, target in (("true", "join"), ("false", "end"))
+            ),
+            {"id": "last", "source": "join", "target": "end"},
+        ],
+    }
+)
+
+
 def started(number: int, *, flow: Flow = SIMPLE, now: datetime = EPOCH) -> list[Execution]:
     """Return `number` fresh executions of a flow, a millisecond apart."""
     payload = {"contact": {"id": "c1", "phone": "+5511999990000"}, "coin": True}
@@ -130,9 +159,10 @@ def flows(draw: st.DrawFn, *, timeouts: bool = True) -> Flow:
     )
 
 
-STEPS = ("END", "FORK", "GATHER", "GATHER", "FORK", "RACE", "CONDITION") + (
-    "SEND_MESSAGE", "SEND_MESSAGE", "DELAY"
-)  # fmt: skip
+STEPS = (
+    *("END", "FORK", "FORK", "GATHER", "GATHER", "RACE", "CONDITION"),
+    *("SEND_MESSAGE", "SEND_MESSAGE", "DELAY"),
+)
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "SEND_MESSAGE": [
         {"kind": "text", "text": "Hello"},

@@ -71,9 +71,7 @@ def _check_head(execution: Execution) -> None:
     )
 
 
-def _check_descent(
-    branch: Branch, branches: dict[str, Branch], runs: dict[str, NodeRun]
-) -> None:
+def _check_descent(branch: Branch, branches: dict[str, Branch], runs: dict[str, NodeRun]) -> None:
     assert branch.path[-1] == branch.current_node_id
     if branch.branch_id != "root":
         above, _, number = branch.branch_id.rpartition("_")

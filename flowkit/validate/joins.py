@@ -37,7 +37,10 @@ def one_join_a_fork(subject: Subject) -> Iterator[Problem]:
 
 
 def loops(subject: Subject) -> Iterator[Problem]:
-    """Require that loops come back, and with one branch: forks in a body are closed in it."""
+    """Require that loops are entered at their REPEAT, nest, and come back with one branch.
+
+    So a round is told by the path of the branch, and forks in a body are closed in it.
+    """
     shape = subject.shape
     for repeat, body in shape.bodies.items():
         if not body:
@@ -46,7 +49,9 @@ def loops(subject: Subject) -> Iterator[Problem]:
                 pointer("nodes", repeat),
                 f"Nothing that follows {subject.show(repeat)} by 'again' leads back to it alone: "
                 "lead the end of the part to be repeated back to this node.",
+                "warning",
             )
+        yield from _entrances(subject, repeat, body)
         for node in (repeat, *sorted(body)):
             for handle, targets in subject.ways[node].items():
                 if len(targets) < 2 or (node == repeat and handle != AGAIN):
@@ -65,9 +70,28 @@ def loops(subject: Subject) -> Iterator[Problem]:
                     )
 
 
-def _comes_back(
-    subject: Subject, repeat: int, targets: list[int], within: frozenset[int]
-) -> bool:
+def _entrances(subject: Subject, repeat: int, body: frozenset[int]) -> Iterator[Problem]:
+    bodies = subject.shape.bodies
+    for other in sorted(body & bodies.keys()):
+        if not bodies[other] < body:
+            yield Problem(
+                "repeat.tangled",
+                pointer("nodes", other),
+                f"The loops of {subject.show(repeat)} and {subject.show(other)} overlap. Let one "
+                "be inside the other: it ends by 'done' before the outer one comes back.",
+            )
+    for node in sorted(body):
+        strangers = [s for s in subject.before[node] if s not in body and s != repeat]
+        if strangers:
+            yield Problem(
+                "repeat.entered",
+                pointer("nodes", node),
+                f"{subject.show(node)} is inside the loop of {subject.show(repeat)}, but "
+                f"{subject.show(strangers[0])} leads to it from outside. Lead to the REPEAT.",
+            )
+
+
+def _comes_back(subject: Subject, repeat: int, targets: list[int], within: frozenset[int]) -> bool:
     """Return whether a way leads from one of `targets` to a REPEAT, by nodes of `within` only."""
     seen: set[int] = set()
     ahead = list(targets)

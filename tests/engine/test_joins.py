@@ -218,9 +218,7 @@ def test_variables_are_merged_in_the_order_of_the_branches() -> None:
 
 def failing(world: World, *, once: bool = True) -> World:
     """Return the world, in which node b's message is refused, the first time."""
-    world.outcomes = lambda p: (
-        REFUSED if p.key == "x_b" and (p.attempt == 0 or not once) else SENT
-    )
+    world.outcomes = lambda p: REFUSED if p.key == "x_b" and (p.attempt == 0 or not once) else SENT
     return world
 
 

@@ -48,6 +48,8 @@ def test_the_first_node_types() -> None:
         "CONDITION",
         "DELAY",
         "END",
+        "JOIN",
+        "REPEAT",
         "SEND_MESSAGE",
         "TRIGGER",
     ]
