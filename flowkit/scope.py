@@ -53,6 +53,32 @@ class Scope:
         """The round of the loop that would begin now, at a REPEAT; 1 is the first."""
         return (self._flow.shape.visit(self._branch.path) - 1) % ROUNDS + 1
 
+    @property
+    def contact_id(self) -> str | None:
+        """The contact's stable identity."""
+        return self._head.contact_id
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id."""
+        return self._head.id
+
+    @property
+    def flow_id(self) -> str:
+        """The flow's id."""
+        return self._head.flow_id
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node at which the branch is."""
+        return self._branch.current_node_id
+
+    @property
+    def time_zone(self) -> str | None:
+        """The zone of the flow's settings."""
+        zone = self._flow.settings.get("timeZone")
+        return zone if isinstance(zone, str) else None
+
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""
         return evaluate(logic, self._scope())
