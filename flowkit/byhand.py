@@ -96,7 +96,7 @@ def _reopen(patch: Patch, execution: Execution, chosen: Sequence[Branch]) -> Non
         error = run.error or {}
         if run.arrivals and run.status == "failed" and retried & set(error.get("branchIds", ())):
             waiting = replace(run, status="waiting", end_time=None, error=None)
-            patch.settle.append(Settle(waiting, run.status, run.retry_count))
+            patch.settle.append(Settle(waiting, run.status, run.retry_count, run.error))
             patch.bytes += size_of_run(waiting) - size_of_run(run)
 
 

@@ -152,11 +152,16 @@ class Claim:
 
 @dataclass(slots=True)
 class Settle:
-    """Change a recorded run, if it still is in that status and at that attempt."""
+    """Change a recorded run, if it still is in that status and at that attempt.
+
+    A failed one also only if it failed by that error: a known one may have taken the place of
+    one that was not understood.
+    """
 
     run: NodeRun
     was: RunStatus
     retry_count: int
+    error: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -370,9 +375,14 @@ def judge(
         return Answer("lost", status, runs=lost)
     for settle in patch.settle:
         recorded = runs.get(settle.run.idempotency_key)
-        if recorded is None or (recorded.status, recorded.retry_count) != (
-            settle.was,
-            settle.retry_count,
+        if (
+            recorded is None
+            or (recorded.status, recorded.retry_count)
+            != (
+                settle.was,
+                settle.retry_count,
+            )
+            or (settle.was == "failed" and recorded.error != settle.error)
         ):
             return Answer("conflict", status)
     return Answer("ok", status)

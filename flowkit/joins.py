@@ -211,7 +211,9 @@ class _Records:
             if recorded is None:
                 made.append.append(run)
             else:
-                made.settle.append(Settle(run, recorded.status, recorded.retry_count))
+                made.settle.append(
+                    Settle(run, recorded.status, recorded.retry_count, recorded.error)
+                )
         return made
 
 

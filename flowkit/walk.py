@@ -442,7 +442,9 @@ class Walk:
             self.new[key] = changed
         else:
             recorded = self.claim.runs[key]
-            self.settled[key] = Settle(changed, recorded.status, recorded.retry_count)
+            self.settled[key] = Settle(
+                changed, recorded.status, recorded.retry_count, recorded.error
+            )
 
     # -- the patch
 

@@ -25,6 +25,7 @@ from flowkit.execution import (
     status_of,
 )
 from flowkit.joins import met
+from flowkit.wire import canonical
 from service.store.mongo.known import (
     BRANCHES,
     RUNS,
@@ -163,6 +164,9 @@ def _record(made: Change, known: Known, patch: Patch) -> dict[str, RunAt]:
         at = known.runs[settle.run.idempotency_key]
         place = f"{RUNS}.{at.place}"
         made.guard |= {f"{place}.status": settle.was, f"{place}.retryCount": settle.retry_count}
+        if settle.was == "failed":
+            error = settle.error
+            made.guard[f"{place}.error"] = None if error is None else canonical(error)
         if made.proof == "commit":
             made.proof = f"{place}.commit"
         _rewrite(made, place, *runs.changes(at.run, settle.run))
