@@ -142,6 +142,14 @@ def meeting(
     return Meeting(run, (), fork[1], inside, config.needed, due)
 
 
+def closing(flow: Flow, branch: Branch, run: NodeRun, now: datetime) -> Meeting:
+    """Return the meeting that ends a JOIN at which a branch has waited until its time ran out."""
+    fork = (branch.branch_id, len(branch.path) - 1)
+    made = meeting(flow, run.node_id, run.idempotency_key, run.visit, fork, now)
+    made.late = True
+    return made
+
+
 # -- the stores' half
 
 

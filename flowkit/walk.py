@@ -29,7 +29,7 @@ from flowkit.execution import (
     idempotency_key,
 )
 from flowkit.flow import Flow
-from flowkit.joins import fork_of, meeting, meetings
+from flowkit.joins import closing, fork_of, meetings
 from flowkit.nodetype import Arrive, Effect, Gather, Next, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import HAND, POLICY, again, in_series
@@ -332,11 +332,7 @@ class Walk:
     def close(self, branch: Branch, run: NodeRun) -> None:
         """Let a JOIN go on whose time has run out; by which way, the commit decides."""
         branch.status, branch.resume_at, branch.resume_data = "ready", None, None
-        node_id = run.node_id
-        fork = (branch.branch_id, len(branch.path) - 1)
-        closing = meeting(self.flow, node_id, run.idempotency_key, run.visit, fork, self.now)
-        closing.late = True
-        self.late.append(closing)
+        self.late.append(closing(self.flow, branch, run, self.now))
 
     def perform(self, branch: Branch, run: NodeRun, effect: Effect) -> None:
         """Ask the driver to perform an effect."""
