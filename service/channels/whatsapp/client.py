@@ -37,6 +37,11 @@ MAX_ERROR_TEXT = 500
 MAX_ID = 512
 MAX_CODE = 10_000_000
 
+WORDS = {"text", "body", "caption", "title", "description", "display_text", "button"} | {
+    "filename", "payload", "coupon_code"
+}  # fmt: skip
+"""Names of the fields that hold what the contact reads or answers."""
+
 NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -294,11 +299,11 @@ def _storable(text: str) -> str:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """Yield what the message says: every text, body or caption in it of 3 characters or more."""
+    """Yield what the message says, where it is of 3 characters or more."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for name, item in items:
         if isinstance(item, str):
-            if name in ("text", "body", "caption") and len(item.strip()) >= 3:
+            if name in WORDS and len(item.strip()) >= 3:
                 yield item
         elif isinstance(item, (dict, list)):
             yield from _words(item)
