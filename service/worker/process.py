@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from flowkit.engine import Limits, Performance
 from flowkit.nodetype import Outcome
+from service.channels.http import HttpChannel
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
@@ -44,9 +45,13 @@ def channels(settings: Settings) -> Iterator[Perform]:
                 settings.whatsapp_api_version,
             )
             stack.callback(whatsapp.close)
+        http = HttpChannel(allow_private=settings.http_allow_private)
+        stack.callback(http.close)
 
         def perform(performance: Performance) -> Outcome:
             effect = performance.effect
+            if effect.kind == "http.request":
+                return http.perform(effect.request, performance.key, effect.timeout)
             if effect.kind != "whatsapp.message":
                 return _refused("effect_unsupported", f"no channel performs {effect.kind!r}")
             if whatsapp is None:
