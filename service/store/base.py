@@ -44,6 +44,7 @@ from flowkit.execution import (
     Patch,
 )
 from flowkit.flow import Flow, FlowVersion
+from service.store.cells import Cells
 
 
 class StoredFlow(NamedTuple):
@@ -210,6 +211,7 @@ class Executions(Protocol):
     def expire(self, *, executions: datetime | None, keys: datetime, limit: int) -> int:
         """Remove executions that ended, and trigger keys that were made, before these moments.
 
+        Also cells that need not be kept since `keys`, and what was answered of cells before it.
         At most `limit` of each a call; returns how many were removed. A store that lets records
         expire by itself removes none here.
         """
@@ -414,7 +416,9 @@ class Elections(Protocol):
         ...
 
 
-class Store(Flows, Executions, Work, Contacts, Triggers, Broadcasts, Keys, Elections, Protocol):
+class Store(
+    Flows, Executions, Work, Contacts, Cells, Triggers, Broadcasts, Keys, Elections, Protocol
+):
     """All that is kept, by one client of it."""
 
     @property
