@@ -156,14 +156,14 @@ _LANGUAGES = {"template": kinds.template, "jmespath": kinds.jmespath}
 
 def _kind(hint: Any, language: str | None, options: dict[str, Any]) -> Kind:
     origin = typing.get_origin(hint)
-    if language == "expression":
-        return kinds.Logic(**options)
-    if language == "json":
-        return kinds.Data(**options)
     if origin in (Sequence, tuple):
         return kinds.Listing(_kind(typing.get_args(hint)[0], language, {}), **options)
     if origin in (Mapping, dict):
         return kinds.Table(_kind(typing.get_args(hint)[1], language, {}), **options)
+    if language == "expression":
+        return kinds.Logic(**options)
+    if language == "json":
+        return kinds.Data(**options)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return Part(hint)
     if origin is typing.Literal:

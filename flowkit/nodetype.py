@@ -43,12 +43,15 @@ class Handle:
         Whether an edge must leave it.
     keyword : str, optional
         Argument of the builder's method that takes what follows; the id where it is a name.
+    ends : bool, optional
+        Whether the builder leads it to END where nothing is said to follow.
     """
 
     id: str | None = None
     label: str = ""
     required: bool = True
     keyword: str | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +107,27 @@ class Arrive:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an effect ended; `error` is ``{code, message, transient}``."""
+    """How an effect ended.
 
-    status: Literal["completed", "failed", "unknown"]
+    Parameters
+    ----------
+    status : {"completed", "failed", "unknown", "suppressed"}
+        Suppressed is what a limit did not let happen.
+    result : dict, optional
+        JSON data for the nodes behind it.
+    error : dict, optional
+        ``{code, message, transient}`` of one that failed.
+    handle : str, optional
+        The way out, where it is not the effect's own.
+    until : datetime, optional
+        The moment at which the branch goes on; at once without.
+    """
+
+    status: Literal["completed", "failed", "unknown", "suppressed"]
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    handle: str | None = None
+    until: datetime | None = None
 
 
 class Context(Protocol):
@@ -127,6 +146,31 @@ class Context(Protocol):
     @property
     def contact(self) -> dict[str, Any] | None:
         """The execution's contact."""
+        ...
+
+    @property
+    def contact_id(self) -> str | None:
+        """The contact's stable identity."""
+        ...
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id."""
+        ...
+
+    @property
+    def flow_id(self) -> str:
+        """The flow's id."""
+        ...
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node that runs."""
+        ...
+
+    @property
+    def time_zone(self) -> str | None:
+        """The zone of the flow's settings, for contacts without one."""
         ...
 
     def evaluate(self, logic: Any) -> Any:
@@ -161,6 +205,7 @@ class NodeType:
     category: ClassVar[str]
     verb: ClassVar[str | None] = None
     needs_contact: ClassVar[bool] = False
+    changes_contact: ClassVar[bool] = False
     handles: ClassVar[tuple[Handle, ...]] = (Handle(),)
 
     def __init_subclass__(

@@ -1,6 +1,6 @@
 """What a node sees while it runs.
 
-May import `flow`, `jsonlogic`, `template`, `execution`, `wire`.
+May import `flow`, `jsonlogic`, `template`, `execution`, `contacts`, `wire`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from flowkit.contacts import overlaid
 from flowkit.execution import Branch, Execution, NodeRun, idempotency_key
 from flowkit.flow import Flow
 from flowkit.jsonlogic import evaluate
@@ -23,7 +24,7 @@ class Scope:
     gathered for one node need not be gathered again for the next.
     """
 
-    __slots__ = ("_branch", "_data", "_flow", "_head", "_runs", "key", "now")
+    __slots__ = ("_branch", "_contact", "_data", "_flow", "_head", "_runs", "key", "now")
 
     def __init__(
         self,
@@ -38,13 +39,51 @@ class Scope:
         self._branch = branch
         self._runs = runs
         self._data: dict[str, Any] | None = None
+        self._contact: dict[str, Any] | None = None
         self.key = ""
         self.now = now
 
     @property
     def contact(self) -> dict[str, Any] | None:
-        """The contact as it was when the execution started."""
-        return self._head.context.get("contact")
+        """The contact as it was when the execution started, with what the branch has changed.
+
+        The results of the nodes on its path that change contacts say what each was changed to, so
+        that the values that were used are on record.
+        """
+        if self._contact is None:
+            self._contact = self._head.context.get("contact")
+            for node_id in dict.fromkeys(self._branch.path):
+                if self._flow.behaviour(node_id).changes_contact:
+                    run = self._runs.get(idempotency_key(self._head.id, node_id))
+                    if run is not None and run.status == "completed" and run.result:
+                        self._contact = overlaid(self._contact, run.result)
+        return self._contact
+
+    @property
+    def contact_id(self) -> str | None:
+        """The contact's stable identity."""
+        return self._head.contact_id
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id."""
+        return self._head.id
+
+    @property
+    def flow_id(self) -> str:
+        """The flow's id."""
+        return self._head.flow_id
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node at which the branch is."""
+        return self._branch.current_node_id
+
+    @property
+    def time_zone(self) -> str | None:
+        """The zone of the flow's settings."""
+        zone = self._flow.settings.get("timeZone")
+        return zone if isinstance(zone, str) else None
 
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""

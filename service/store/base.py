@@ -305,7 +305,11 @@ class Work(Protocol):
 
 
 class Contacts(Protocol):
-    """Contacts, as triggers told of them last."""
+    """Contacts, as triggers told of them last, with what flows have changed since.
+
+    The changes are kept in the cell `flowkit.contacts.cell_of`, and `flowkit.contacts.shown` puts
+    the two together.
+    """
 
     def save_contacts(self, contacts: Sequence[Contact]) -> None:
         """Add contacts, or put them in the place of those with their ids that are older.

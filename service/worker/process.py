@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from flowkit.engine import Limits, Performance
 from flowkit.nodetype import Outcome
+from flowkit.sharing import KINDS
 from service.channels.http import HttpChannel
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
@@ -24,6 +25,7 @@ from service.worker.broadcasting import Broadcasting
 from service.worker.clock import StoreClock, clock_of
 from service.worker.heartbeat import Heartbeat
 from service.worker.holding import Holding
+from service.worker.internal import Internal
 from service.worker.queue import Doorbell
 from service.worker.retention import Retention
 from service.worker.runner import Perform, Runner
@@ -92,7 +94,13 @@ def work(settings: Settings) -> None:
     heartbeat = Heartbeat(settings.data_dir)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = clock_of(store)
-    with contextlib.closing(store), channels(settings) as perform:
+    with contextlib.closing(store), channels(settings) as outside:
+        internal = Internal(store, clock)
+
+        def perform(performance: Performance) -> Outcome:
+            here = performance.effect.kind in KINDS
+            return internal.perform(performance) if here else outside(performance)
+
         limits = Limits(
             fork_queue=settings.fork_queue_limit,
             result_bytes=settings.result_limit_bytes,

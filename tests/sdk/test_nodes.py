@@ -33,6 +33,11 @@ class Context:
     trigger: Any = field(default_factory=dict)
     now: datetime = NOW
     key: str = "x_send_message_1"
+    contact_id: str | None = "c1"
+    execution_id: str = "x"
+    flow_id: str = "flow"
+    node_id: str = "send_message_1"
+    time_zone: str | None = None
 
     def scope(self) -> dict[str, Any]:
         return {"contact": self.contact or {}, "trigger": self.trigger, "now": "2026-11-22"}
