@@ -217,11 +217,11 @@ def test_who_has_had_enough_is_suppressed_and_never_shown_as_sent(
     stage.wait_for("completed", 3)
     assert performer.sent == ["Hi"]
     runs = {n: stage.execution(n).executed_nodes for n in ("x0", "x1", "x2")}
-    shown = sorted([(r.node_id, r.status) for r in found] for found in runs.values())
-    held = [("start", "completed"), ("cap", "suppressed"), ("end_1", "completed")]
-    assert sum(sorted(found) == sorted(held) for found in shown) == 2
-    assert sum(("say", "completed") in found for found in shown) == 1
-    assert sum(("cap", "completed") in found for found in shown) == 1
+    shown = [{r.node_id: r.status for r in found} for found in runs.values()]
+    passed = {"cap": "completed", "say": "completed", "end_1": "completed"}
+    held = {"cap": "suppressed", "end_1": "completed"}
+    assert [{k: v for k, v in one.items() if k in passed} for one in shown].count(held) == 2
+    assert [{k: v for k, v in one.items() if k in passed} for one in shown].count(passed) == 1
     (cap,) = [r for r in runs["x0"] if r.node_id == "cap"]
     assert cap.result["count"] == 1
     assert cap.result["period"] == "2026-01-05"
