@@ -43,10 +43,10 @@ def _registry() -> Iterator[None]:
     nodetype._registry.update(before)
 
 
-def test_the_first_node_types() -> None:
-    known = {cls.type for cls in builtin_types()}
-    assert known >= {"CONDITION", "DELAY", "END", "SEND_MESSAGE", "TRIGGER"}
-    assert known >= {"FREQUENCY_CAP", "HTTP_REQUEST", "RATE_LIMIT", "UPDATE_CONTACT"}
+def test_the_catalogue_has_what_flows_begin_with() -> None:
+    assert {"CONDITION", "DELAY", "END", "SEND_MESSAGE", "TRIGGER"} <= {
+        cls.type for cls in builtin_types()
+    }
     assert nodes.Delay is node_type("DELAY")
     assert list(node_types()) == sorted(node_types())
     with pytest.raises(NotFound, match="no node type 'NOTHING'; there are CONDITION"):
