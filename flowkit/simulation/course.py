@@ -1,0 +1,102 @@
+"""The course of executions through a flow, under a virtual clock.
+
+Owns the loop of the simulator: what is due next happens next, the engine decides what comes of
+it, and the surroundings answer its effects. May import `engine`, `execution`, `ledger`, `wire`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+from flowkit import engine
+from flowkit.engine import Ended, Event, Limits, Performance, Resume
+from flowkit.execution import Execution
+from flowkit.flow import Flow
+from flowkit.nodetype import Outcome
+from flowkit.simulation.ledger import claimed, committed
+from flowkit.wire import from_ms, to_ms
+
+Answers = Callable[["Course", Performance, int], "tuple[Outcome | None, int]"]
+"""How an effect that is asked for at a moment (ms) ends, and when; None where to ask again then."""
+
+
+class Course(Protocol):
+    """An execution under way."""
+
+    index: int
+
+    def step(self, event: Event, now: int) -> tuple[list[Performance], list[tuple[str, int]]]:
+        """Let something happen to a branch at `now` (ms since 1970).
+
+        Returns
+        -------
+        list of Performance
+            The effects that begin.
+        list of (str, int)
+            The branches that go on by themselves, and when.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Alone:
+    """An execution that takes every turn of the engine itself."""
+
+    index: int
+    flow: Flow
+    execution: Execution
+    limits: Limits = field(default_factory=Limits)
+
+    def step(self, event: Event, now: int) -> tuple[list[Performance], list[tuple[str, int]]]:
+        """See `Course`."""
+        moment = from_ms(now)
+        execution, claim = claimed(self.execution, event.branch_id)
+        turn = engine.advance(self.flow, claim, [event], now=moment, limits=self.limits)
+        self.execution = committed(execution, turn.patch, moment)
+        wakes = []
+        for branch in (*(move.branch for move in turn.patch.move), *turn.patch.spawn):
+            if branch.status == "ready":
+                wakes.append((branch.branch_id, now))
+            elif branch.status == "waiting" and branch.resume_at is not None:
+                wakes.append((branch.branch_id, to_ms(branch.resume_at)))
+        return turn.effects, wakes
+
+
+def run(courses: Iterable[tuple[Course, int]], answers: Answers, until: int | None = None) -> None:
+    """Let executions go their course, each from its moment of start on.
+
+    Parameters
+    ----------
+    courses : iterable of (Course, int)
+        With the moments at which they start, in ms.
+    answers : callable
+        Asked in the order of time.
+    until : int, optional
+        The moment after which nothing happens any more; everything comes to its end without.
+    """
+    due: list[tuple[int, int, Course, Event | Performance]] = [
+        (at, order, course, Resume("root")) for order, (course, at) in enumerate(courses)
+    ]
+    heapify(due)
+    order = len(due)
+    while due:
+        if until is not None and due[0][0] > until:
+            return
+        now, _, course, event = heappop(due)
+        effects: list[Performance] = [event] if isinstance(event, Performance) else []
+        wakes: list[tuple[str, int]] = []
+        if not isinstance(event, Performance):
+            effects, wakes = course.step(event, now)
+        for performance in effects:
+            outcome, at = answers(course, performance, now)
+            next_: Event | Performance = performance
+            if outcome is not None:
+                next_ = Ended(performance.branch_id, outcome, from_ms(at))
+            heappush(due, (at, order, course, next_))
+            order += 1
+        for branch_id, at in wakes:
+            heappush(due, (at, order, course, Resume(branch_id)))
+            order += 1

@@ -1,0 +1,322 @@
+"""`simulate`: a flow, a population and a behaviour become the history that they would have made.
+
+Owns the set-up of a simulation and its division among processes; the loop is `course`'s, the
+decisions are the engine's. May import everything of `flowkit.simulation`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from flowkit import engine
+from flowkit.engine import Limits, Performance
+from flowkit.errors import Invalid
+from flowkit.execution import Execution, derived_id
+from flowkit.flow import Flow
+from flowkit.nodetype import Outcome
+from flowkit.problems import Problem, errors
+from flowkit.simulation.behaviour import MESSAGE, Behaviour, Reaction, draws, outcome
+from flowkit.simulation.channel import Channel, Gate
+from flowkit.simulation.course import Alone, Course, run
+from flowkit.simulation.population import contacts_of
+from flowkit.simulation.prices import Prices
+from flowkit.simulation.result import Simulation
+from flowkit.simulation.rows import Group, Heads
+from flowkit.simulation.shared import Follower, Shared
+from flowkit.wire import cut, from_ms, to_ms
+
+Progress = Callable[[int, int], None]
+"""Told how many executions have ended, and of how many."""
+STEP = 1_000
+"""Executions between two reports of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A simulation, or the part of it that one process does.
+
+    `contacts` are those numbered from `first` on, of `total`.
+    """
+
+    flow: Flow
+    contacts: Sequence[dict[str, Any]]
+    behaviour: Behaviour
+    at: int
+    over: int
+    until: int | None
+    seed: int
+    channel: Channel | None
+    share: bool
+    payload: Callable[[dict[str, Any]], Any] | None
+    first: int
+    total: int
+
+
+@dataclass(slots=True)
+class Part:
+    """What came of a plan: courses, what tells its executions apart, and who did not start."""
+
+    groups: list[Group]
+    heads: Heads
+    contacts: list[dict[str, Any]]
+    turned_away: int
+
+
+def simulate(
+    flow: Flow,
+    contacts: Any,
+    behaviour: Behaviour = Behaviour(),  # noqa: B008 - frozen
+    *,
+    at: datetime,
+    over: timedelta = timedelta(0),
+    until: datetime | None = None,
+    seed: int = 0,
+    channel: Channel | None = None,
+    prices: Prices | None = None,
+    columns: Mapping[str, type] | None = None,
+    payload: Callable[[dict[str, Any]], Any] | None = None,
+    processes: int = 1,
+    progress: Progress | None = None,
+    share: bool = True,
+) -> Simulation:
+    """Return what would happen if these contacts went through a flow.
+
+    The engine decides, as it does in production, under a clock that jumps from one moment at
+    which something is due to the next. The same arguments give the same result to the byte,
+    however many processes take part.
+
+    Parameters
+    ----------
+    flow : Flow
+        Without errors; stored or not.
+    contacts : pandas.DataFrame, path, Population or iterable of mapping
+        One execution is started for each; see `flowkit.simulation.population`.
+    behaviour : Behaviour, optional
+        How channel and contacts behave; without, everything is taken and nobody answers.
+    at : datetime
+        When the first execution is started; aware.
+    over : timedelta, optional
+        The time over which starts are spread evenly.
+    until : datetime, optional
+        When to look: what is not due by then has not happened. To the end of all without.
+    seed : int, optional
+        Another seed, other chances.
+    channel : Channel, optional
+        Limits that hold messages back. They tie all contacts together, so that the simulation
+        takes one process.
+    prices : Prices, optional
+        What messages cost, for the summary.
+    columns : mapping, optional
+        The type of each field that every contact must have.
+    payload : callable, optional
+        Makes the trigger's payload of a contact; ``{"contact": contact}`` without.
+    processes : int, optional
+        Among how many processes the population is divided.
+    progress : callable, optional
+        Called with the number of executions simulated so far, and of all.
+    share : bool, optional
+        Whether executions whose nodes decide alike share the engine's turns; it changes how long
+        it takes, and nothing else.
+
+    Raises
+    ------
+    Invalid
+        When flow, contacts, behaviour or limits have errors; nothing has run then.
+    """
+    found = errors(flow.validate())
+    if found:
+        raise Invalid(found)
+    found = behaviour.check(flow)
+    if channel is not None:
+        found += channel.check()
+        if processes > 1:
+            message = (
+                "The limits of a channel tie all contacts together: give either a channel or "
+                "processes."
+            )
+            found.append(Problem("simulate.processes", "/processes", message))
+    if processes < 1:
+        message = f"A simulation takes 1 process or more, not {processes}."
+        found.append(Problem("simulate.processes", "/processes", message))
+    if at.tzinfo is None or (until is not None and until.tzinfo is None):
+        message = "A moment needs a time zone: pass an aware datetime."
+        found.append(Problem("simulate.time", "/at", message))
+    if found:
+        raise Invalid(found)
+    people = contacts_of(contacts, columns)
+    flow = flow.replace(id=flow.id or "simulated", version=flow.version or 1)
+    plan = Plan(
+        flow=flow,
+        contacts=people,
+        behaviour=behaviour,
+        at=to_ms(cut(at)),
+        over=over // timedelta(milliseconds=1),
+        until=to_ms(cut(until)) if until is not None else None,
+        seed=seed,
+        channel=channel,
+        share=share,
+        payload=payload,
+        first=0,
+        total=len(people),
+    )
+    parts = [done(plan, progress)] if processes == 1 else _divided(plan, processes, progress)
+    return Simulation(flow, parts, behaviour, seed, prices)
+
+
+def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part]:
+    """Let processes do parts of a plan; the order of the parts is that of the contacts."""
+    size = -(-max(plan.total, 1) // processes)
+    plans = []
+    for first in range(0, plan.total, size):
+        values = {name: getattr(plan, name) for name in Plan.__slots__}
+        plans.append(Plan(**values | {"contacts": plan.contacts[first : first + size],
+                                      "first": first}))  # fmt: skip
+    parts = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for part in pool.map(done, plans):
+            parts.append(part)
+            if progress is not None:
+                progress(sum(len(p.contacts) for p in parts), plan.total)
+    return parts
+
+
+def done(plan: Plan, progress: Progress | None = None) -> Part:
+    """Simulate a plan in this process."""
+    part = Part([], Heads([], []), [], 0)
+    shared = Shared(plan.flow, Limits()) if plan.share else None
+    answers = Surroundings(plan, part)
+    courses = _started(plan, part, shared)
+    alone: list[Course] = []
+    followers: list[Follower] = []
+
+    def kept(pair: tuple[Course, int]) -> tuple[Course, int]:
+        course = pair[0]
+        if isinstance(course, Follower):
+            followers.append(course)
+        else:
+            alone.append(course)
+        return pair
+
+    if plan.channel is None:
+        # Nobody waits for anybody else: one after the other, which keeps the heap short.
+        for number, pair in enumerate(courses, start=1):
+            run([kept(pair)], answers, plan.until)
+            if progress is not None and number % STEP == 0:
+                progress(number, plan.total)
+    else:
+        run(map(kept, courses), answers, plan.until)
+    if progress is not None:
+        progress(plan.total, plan.total)
+    part.groups = _grouped(followers, alone)
+    return part
+
+
+def _started(
+    plan: Plan, part: Part, shared: Shared | None
+) -> Iterator[tuple[Course, int]]:
+    """Start the executions of a plan, one after the other."""
+    seed = f"{plan.at:012x}"
+    part.heads = Heads([], [])
+    limits = Limits()
+    for number, contact in enumerate(plan.contacts, start=plan.first):
+        at = plan.at + (plan.over * number // plan.total if plan.over else 0)
+        if plan.until is not None and at > plan.until:
+            return
+        payload = {"contact": contact} if plan.payload is None else plan.payload(contact)
+        execution = engine.start(
+            plan.flow,
+            payload,
+            execution_id=derived_id(seed, plan.seed, number),
+            now=from_ms(at),
+            contact=contact,
+        )
+        if execution is None:
+            part.turned_away += 1
+            continue
+        index = len(part.contacts)
+        part.contacts.append(contact)
+        part.heads.ids.append(execution.id)
+        part.heads.contact_ids.append(execution.contact_id)
+        yield _course(index, execution, at, plan, shared, limits), at
+
+
+def _course(
+    index: int, execution: Execution, at: int, plan: Plan, shared: Shared | None, limits: Limits
+) -> Course:
+    if shared is not None:
+        follower = shared.follower(index, execution, at)
+        if follower is not None:
+            return follower
+    return Alone(index, plan.flow, execution, limits)
+
+
+def _grouped(followers: Iterable[Follower], alone: Iterable[Course]) -> list[Group]:
+    """Return the courses that were taken, each with those who took it."""
+    groups: dict[int, tuple[Any, list[int], list[list[int]]]] = {}
+    lonely = list(alone)
+    for follower in followers:
+        if follower.alone is not None:
+            lonely.append(follower.alone)
+            continue
+        state = follower.state
+        entry = groups.setdefault(id(state), (state, [], []))
+        entry[1].append(follower.index)
+        entry[2].append(follower.times)
+    made = [
+        Group(state.execution, state.origin, members, np.array(times, dtype=np.int64))
+        for state, members, times in groups.values()
+    ]
+    for course in lonely:
+        assert isinstance(course, Alone)
+        none = np.empty((1, 0), dtype=np.int64)
+        made.append(Group(course.execution, course.execution.id, [course.index], none))
+    return made
+
+
+class Surroundings:
+    """Answers effects: messages through channel and behaviour, others as the behaviour says."""
+
+    def __init__(self, plan: Plan, part: Part) -> None:
+        self._behaviour = plan.behaviour
+        self._seed = plan.seed
+        self._part = part
+        self._gate: Gate | None = plan.channel.gate() if plan.channel is not None else None
+        self._reactions: dict[str, Reaction] = {}
+        self._by_contact = any(r.when is not None for r in plan.behaviour.reactions)
+
+    def __call__(self, course: Course, performance: Performance, now: int) -> tuple[Outcome | None, int]:
+        """Return how an effect that begins now ends, and when."""
+        contact = self._part.contacts[course.index]
+        kind = performance.effect.kind
+        answer = self._behaviour.answers.get(kind)
+        if answer is not None:
+            return answer(performance, contact), now
+        if kind != MESSAGE:
+            return Outcome("completed"), now
+        contact_id = self._part.heads.contact_ids[course.index] or ""
+        node_id = performance.key[33:]
+        reaction = self._reaction(node_id, contact)
+        chances = draws(self._seed, contact_id, node_id, performance.attempt)
+        begins = now
+        if self._gate is not None:
+            begins, goes = self._gate.passes(performance.key, contact_id, contact, now)
+            if not goes:
+                return None, begins
+        ended = outcome(reaction, chances[0], performance.key, performance.attempt)
+        return ended, begins + reaction.latency.ms(chances[1])
+
+    def _reaction(self, node_id: str, contact: Mapping[str, Any]) -> Reaction:
+        if self._by_contact:
+            return self._behaviour.reaction(node_id, contact)
+        known = self._reactions.get(node_id)
+        if known is None:
+            known = self._reactions[node_id] = self._behaviour.reaction(node_id, contact)
+        return known

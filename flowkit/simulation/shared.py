@@ -1,0 +1,327 @@
+"""Turns of the engine that many executions share.
+
+Owns the proof that they may. A turn depends on what the execution has been through, on what its
+nodes decide and on how its times compare; on nothing else. So the engine takes a turn once, with
+moments in place of times (`moments`), and writes down each decision and comparison on the way.
+Another execution that has been through the same, whose nodes decide the same and whose times
+compare the same, comes to the same record with its own ids and times. Its nodes are asked all the
+same, unless `asking` proves that they cannot but answer as before.
+May import `engine`, `rows`, `execution`, `asking`, `course`, `ledger`, `moments`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from flowkit import engine
+from flowkit.engine import Ended, Event, Limits, Performance
+from flowkit.execution import Execution
+from flowkit.flow import Flow
+from flowkit.simulation.asking import Question, answer_to, question_of
+from flowkit.simulation.course import Alone
+from flowkit.simulation.ledger import claimed, committed
+from flowkit.simulation.moments import Moment, Untracked, plain
+from flowkit.simulation.rows import renamed
+from flowkit.wire import canonical, from_ms
+
+STATES_MOST = 100_000
+"""Records that are kept; executions that lead to more take their turns alone."""
+CONTEXT_MOST = 65_536
+"""Bytes of payload and contact up to which an execution shares turns: the engine looks at sizes."""
+
+
+@dataclass(slots=True)
+class Compared:
+    """Two times of an execution were compared; each as (place, microseconds after it)."""
+
+    name: str
+    left: tuple[int, int]
+    right: tuple[int, int]
+    answers: dict[Any, Any] = field(default_factory=dict)
+
+    def of(self, times: list[int]) -> bool:
+        """Return how they compare in an execution with these times (ms)."""
+        left, right = self.left, self.right
+        result: bool = getattr(operator, self.name)(
+            times[left[0]] * 1000 + left[1], times[right[0]] * 1000 + right[1]
+        )
+        return result
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """What executions have been through: the record of one, called `origin`, and what follows."""
+
+    execution: Execution
+    origin: str
+    turns: dict[Any, Any] = field(default_factory=dict)
+    """By what happens next, the first `Question` or `Compared`, or the `Turned`; or ALONE."""
+
+
+@dataclass(slots=True, eq=False)
+class Turned:
+    """What came of a turn: effects by branch, key behind the execution's id, and attempt."""
+
+    state: State
+    effects: list[tuple[str, str, int, str]]
+    wakes: list[tuple[str, int, int]]
+    """Branches that go on by themselves, and when: a place and microseconds after it."""
+
+
+ALONE = object()
+"""In place of a turn that cannot be shared."""
+
+
+class Shared:
+    """The turns that have been taken of one flow."""
+
+    def __init__(self, flow: Flow, limits: Limits) -> None:
+        self.flow = flow
+        self.limits = limits
+        self.states = 0
+        self._roots: dict[Any, State] = {}
+
+    def follower(self, index: int, execution: Execution, at: int) -> Follower | None:
+        """Return the course of an execution that starts at a moment; None if it must go alone."""
+        if execution.bytes > CONTEXT_MOST:
+            return None
+        root = self._roots.get(execution.contact_id is None)
+        if root is None:
+            created = Moment.at(execution.created_at, 0, 0, _untold)
+            begun = replace(execution, created_at=created, updated_at=created)
+            root = State(begun, execution.id)
+            self._roots[execution.contact_id is None] = root
+        return Follower(self, index, execution, root, [at])
+
+    def take(self, follower: Follower, key: Any, event: Event, length: int) -> Turned | None:
+        """Take a turn with the engine, and write down what it depended on."""
+        state = follower.state
+        del follower.times[length + 1 :]
+        taken = _Taken(self, follower, length)
+        try:
+            turned = taken.turn(event)
+        except Untracked:
+            state.turns[key] = ALONE
+            return None
+        turns, step = state.turns, key
+        for question, answer in taken.said:
+            there = turns.setdefault(step, question)
+            turns, step = there.answers, answer
+        turns[step] = turned
+        return turned
+
+
+class Follower:
+    """An execution that goes where others have gone before, and leads where none has."""
+
+    __slots__ = ("alone", "asked", "head", "index", "shared", "state", "times")
+
+    def __init__(
+        self, shared: Shared, index: int, head: Execution, state: State, times: list[int]
+    ) -> None:
+        self.shared = shared
+        self.index = index
+        self.head = head
+        self.state = state
+        self.times = times
+        self.alone: Alone | None = None
+        self.asked: dict[str, Any] = {}
+
+    def step(self, event: Event, now: int) -> tuple[list[Performance], list[tuple[str, int]]]:
+        """See `Course`."""
+        if self.alone is not None:
+            return self.alone.step(event, now)
+        times, head = self.times, self.head
+        key: Any = event.branch_id
+        if isinstance(event, Ended):
+            key = (key, *_outcome_key(event, head.id))
+        length = len(times)
+        times.append(now)
+        there = self.state.turns.get(key)
+        while there is not None and type(there) is not Turned:
+            if there is ALONE:
+                return self._leave(length, event, now)
+            if type(there) is Question:
+                there = there.answers.get(answer_to(there, self, now))
+            else:
+                there = there.answers.get(there.of(times))
+        if there is None:
+            there = self.shared.take(self, key, event, length)
+            if there is None:
+                return self._leave(length, event, now)
+        self.state = there.state
+        wakes = [
+            (branch, times[place] + offset // 1000) for branch, place, offset in there.wakes
+        ]
+        if not there.effects:
+            return [], wakes
+        return [
+            Performance(branch, head.id + behind, attempt, self.asked[node])
+            for branch, behind, attempt, node in there.effects
+        ], wakes
+
+    def _leave(
+        self, length: int, event: Event, now: int
+    ) -> tuple[list[Performance], list[tuple[str, int]]]:
+        """Go on alone from here."""
+        del self.times[length:]
+        execution = localised(self.state, self, _untold)
+        self.alone = Alone(self.index, self.shared.flow, _plain(execution), self.shared.limits)
+        return self.alone.step(event, now)
+
+
+def _outcome_key(event: Ended, own: str) -> tuple[Any, ...]:
+    outcome = event.outcome
+    if outcome.error is None and outcome.result is None:
+        return (outcome.status,)
+    text = canonical([outcome.result, outcome.error])
+    return (outcome.status, text.replace(own, "{id}"))
+
+
+def _untold(name: str, left: Any, right: Any, result: bool) -> None:
+    raise Untracked("a comparison outside a turn")
+
+
+def localised(state: State, follower: Follower, told: Any) -> Execution:
+    """Return the record of a state as that of a follower: its ids, its context, its times."""
+    times, old, new = follower.times, state.origin, follower.head.id
+
+    def own(value: Any) -> Any:
+        if isinstance(value, Moment):
+            real = from_ms(times[value.place])
+            return Moment.at(real, value.place, 0, told)._shifted(value.offset)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return replace(
+                value, **{f.name: own(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            )
+        if isinstance(value, (list, tuple)):
+            return type(value)(own(item) for item in value)
+        if isinstance(value, dict):
+            return {own(key): own(item) for key, item in value.items()}
+        return value.replace(old, new) if isinstance(value, str) else value
+
+    head = follower.head
+    bare: Execution = replace(state.execution, context={})
+    made: Execution = own(bare)
+    return replace(made, context=head.context, contact_id=head.contact_id)
+
+
+def _plain(value: Any) -> Any:
+    """Return a record without moments."""
+    if isinstance(value, datetime):
+        return plain(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        )
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    return value
+
+
+class _Taken:
+    """One turn of the engine, watched."""
+
+    def __init__(self, shared: Shared, follower: Follower, length: int) -> None:
+        self.shared = shared
+        self.follower = follower
+        self.place = length
+        self.said: list[tuple[Question | Compared, Any]] = []
+
+    def turn(self, event: Event) -> Turned:
+        """Return what comes of an event."""
+        shared, follower = self.shared, self.follower
+        if shared.states >= STATES_MOST:
+            raise Untracked("too many records")
+        own = follower.head.id
+        execution = localised(follower.state, follower, self.compared)
+        if execution.bytes > shared.limits.execution_bytes // 2:
+            raise Untracked("the limit of an execution's growth comes near")
+        now = self.moment(follower.times[self.place], self.place)
+        execution, claim = claimed(execution, event.branch_id)
+        if isinstance(event, Ended):
+            event = replace(event, at=now)
+        watched: Any = _Watched(shared.flow, self)
+        turn = engine.advance(watched, claim, [event], now=now, limits=shared.limits)
+        after = committed(execution, turn.patch, now)
+        wakes = []
+        for branch in (*(move.branch for move in turn.patch.move), *turn.patch.spawn):
+            at = branch.resume_at if branch.status == "waiting" else None
+            if branch.status == "ready":
+                at = now
+            if at is not None:
+                if not isinstance(at, Moment):
+                    raise Untracked("a time that is the same for all")
+                wakes.append((branch.branch_id, at.place, at.offset))
+        nodes = {b.branch_id: b.current_node_id for b in after.branches}
+        effects = [
+            (p.branch_id, p.key[len(own) :], p.attempt, nodes[p.branch_id]) for p in turn.effects
+        ]
+        shared.states += 1
+        return Turned(State(after, own), effects, wakes)
+
+    def moment(self, ms: int, place: int) -> Moment:
+        """Return the moment of a time of the follower."""
+        return Moment.at(from_ms(ms), place, 0, self.compared)
+
+    def compared(self, name: str, left: Moment, right: Any, result: bool) -> None:
+        """Take down how two moments compare."""
+        if not isinstance(right, Moment):
+            raise Untracked("a comparison with a time that is the same for all")
+        sides = (left.place, left.offset), (right.place, right.offset)
+        self.said.append((Compared(name, *sides), result))
+
+    def decided(self, node_id: str, scope: Any) -> Any:
+        """Ask a node, and take down its decision."""
+        follower = self.follower
+        question = question_of(self.shared.flow, node_id, scope, follower)
+        now = follower.times[self.place]
+        known = len(follower.times)
+        asked: list[Any] = []
+        answer = answer_to(question, follower, now, asked.append)
+        self.said.append((question, answer))
+        step = asked[0]
+        if isinstance(step, Exception):
+            raise step
+        if len(follower.times) > known:
+            step = replace(step, until=self.moment(follower.times[-1], len(follower.times) - 1))
+        return step
+
+
+class _Watched:
+    """A flow whose nodes are asked through `_Taken`."""
+
+    def __init__(self, flow: Flow, taken: _Taken) -> None:
+        self._flow = flow
+        self._taken = taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._flow, name)
+
+    def behaviour(self, node_id: str) -> Any:
+        """Return the node, watched."""
+        return _Node(self._flow.behaviour(node_id), node_id, self._taken)
+
+
+class _Node:
+    """A node that is asked through `_Taken`."""
+
+    def __init__(self, node: Any, node_id: str, taken: _Taken) -> None:
+        self._node = node
+        self._id = node_id
+        self._taken = taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    @property
+    def __class__(self) -> Any:  # so that isinstance() sees what it is
+        return type(self._node)
+
+    def run(self, scope: Any) -> Any:
+        """Return what the node decides."""
+        return self._taken.decided(self._id, scope)
