@@ -55,7 +55,7 @@ class Question:
     origin: str
     logics: tuple[Paths, ...] | None = ()
     answers: dict[Any, Any] = field(default_factory=dict)
-    known: dict[bytes, tuple[Any, Any, int | None]] = field(default_factory=dict)
+    known: dict[Any, tuple[Any, Any, int | None]] = field(default_factory=dict)
 
 
 class _Runs(Mapping[str, NodeRun]):
@@ -202,11 +202,13 @@ def answer_to(
     return key
 
 
-def _values(question: Question, asked: Asked) -> bytes:
-    if not question.logics:
+def _values(question: Question, asked: Asked) -> Any:
+    logics = question.logics
+    if not logics:
         return b""
-    context = asked.head.context
-    return b"".join([paths.values(context) for paths in question.logics])
+    if len(logics) == 1:
+        return logics[0].values(asked.head.context)
+    return tuple([paths.values(asked.head.context) for paths in logics])
 
 
 def _decided(question: Question, asked: Asked, now: int) -> tuple[Any, Any, int | None]:

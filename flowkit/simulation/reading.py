@@ -2,7 +2,7 @@
 
 Owns the two caches that stand in for evaluating and rendering the same again: over the same
 values, the same comes out. An expression or template that might read anything else (results,
-variables, the time) is evaluated and rendered each time. May import `operators`.
+variables, the time) is evaluated and rendered each time. May import `template`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
+
+from flowkit.template import render
 
 ROOTS = ("contact", "trigger")
 KEPT_MOST = 10_000
@@ -29,14 +31,24 @@ _BARE = re.compile(r"\{\{\s*((?:contact|trigger)(?:\.[A-Za-z_][A-Za-z0-9_]*)+)\s
 class Paths:
     """Places in contact and payload."""
 
-    __slots__ = ("kept", "paths")
+    __slots__ = ("kept", "paths", "single")
 
     def __init__(self, paths: frozenset[str]) -> None:
         self.paths = tuple(tuple(path.split(".")) for path in sorted(paths))
-        self.kept: dict[bytes, Any] = {}
+        self.single = self.paths[0] if [len(path) for path in self.paths] == [2] else None
+        self.kept: dict[Any, Any] = {}
 
-    def values(self, context: Mapping[str, Any]) -> bytes:
+    def values(self, context: Mapping[str, Any]) -> str | bytes:
         """Return what is there, in a form that differs where anything does."""
+        if self.single is not None:
+            root = context.get(self.single[0])
+            if type(root) is dict:
+                value = root.get(self.single[1])
+                if type(value) is str:
+                    return value
+        return self._marshalled(context)
+
+    def _marshalled(self, context: Mapping[str, Any]) -> bytes:
         found = []
         for path in self.paths:
             value: Any = context
@@ -121,13 +133,16 @@ def _of_template(template: str) -> tuple[Paths | None, tuple[str, ...] | None]:
     return Paths(frozenset(found)), tuple(bare[1].split(".")) if bare else None
 
 
-def rendered(template: str, context: Mapping[str, Any], render: Callable[[str], str]) -> str:
-    """Return the text of a template, perhaps as it came out before."""
+def rendered(template: str, context: Mapping[str, Any], otherwise: Callable[[str], str]) -> str:
+    """Return the text of a template, perhaps as it came out before.
+
+    `otherwise` renders one that may read more than contact and payload.
+    """
     if "{" not in template:
-        return render(template)
+        return template
     paths, bare = _of_template(template)
     if paths is None:
-        return render(template)
+        return otherwise(template)
     if bare is not None:
         value: Any = context
         for key in bare:
@@ -137,7 +152,8 @@ def rendered(template: str, context: Mapping[str, Any], render: Callable[[str], 
     values = paths.values(context)
     text: str | None = paths.kept.get(values)
     if text is None:
-        text = render(template)
+        roots = {"contact": context.get("contact") or {}, "trigger": context.get("trigger")}
+        text = render(template, roots)
         if len(paths.kept) < KEPT_MOST:
             paths.kept[values] = text
     return text

@@ -6,7 +6,10 @@ decisions are the engine's. May import everything of `flowkit.simulation`.
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import multiprocessing
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ import numpy as np
 from flowkit import engine
 from flowkit.engine import Limits, Performance
 from flowkit.errors import Invalid
-from flowkit.execution import Execution, derived_id
+from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
@@ -34,6 +37,7 @@ from flowkit.wire import cut, from_ms, to_ms
 
 Progress = Callable[[int, int], None]
 """Told how many executions have ended, and of how many."""
+_VISIT = re.compile(r"_v[0-9]+$")
 STEP = 1_000
 """Executions between two reports of progress."""
 
@@ -190,6 +194,18 @@ def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part
 
 def done(plan: Plan, progress: Progress | None = None) -> Part:
     """Simulate a plan in this process."""
+    # Nothing that a simulation keeps is a cycle: to look for some, again and again among all
+    # that it keeps, would take a third of the time.
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        return _done(plan, progress)
+    finally:
+        if collected:
+            gc.enable()
+
+
+def _done(plan: Plan, progress: Progress | None) -> Part:
     part = Part([], Heads([], []), [], 0)
     shared = Shared(plan.flow, Limits()) if plan.share else None
     answers = Surroundings(plan, part)
@@ -223,7 +239,7 @@ def _started(
     plan: Plan, part: Part, shared: Shared | None
 ) -> Iterator[tuple[Course, int]]:
     """Start the executions of a plan, one after the other."""
-    seed = f"{plan.at:012x}"
+    moment = f"{plan.at:012x}"
     part.heads = Heads([], [])
     limits = Limits()
     for number, contact in enumerate(plan.contacts, start=plan.first):
@@ -234,7 +250,7 @@ def _started(
         execution = engine.start(
             plan.flow,
             payload,
-            execution_id=derived_id(seed, plan.seed, number),
+            execution_id=_id(moment, plan.seed, number),
             now=from_ms(at),
             contact=contact,
         )
@@ -246,6 +262,11 @@ def _started(
         part.heads.ids.append(execution.id)
         part.heads.contact_ids.append(execution.contact_id)
         yield _course(index, execution, at, plan, shared, limits), at
+
+
+def _id(moment: str, seed: int, number: int) -> str:
+    """Return an id such as `flowkit.execution.new_id` makes, but always the same one."""
+    return moment + hashlib.blake2b(f"{seed}|{number}".encode(), digest_size=10).hexdigest()
 
 
 def _course(
@@ -302,9 +323,9 @@ class Surroundings:
         if kind != MESSAGE:
             return Outcome("completed"), now
         contact_id = self._part.heads.contact_ids[course.index] or ""
-        node_id = performance.key[33:]
-        reaction = self._reaction(node_id, contact)
-        chances = draws(self._seed, contact_id, node_id, performance.attempt)
+        visit = performance.key[33:]
+        reaction = self._reaction(_VISIT.sub("", visit), contact)
+        chances = draws(self._seed, contact_id, visit, performance.attempt)
         begins = now
         if self._gate is not None:
             begins, goes = self._gate.passes(performance.key, contact_id, contact, now)

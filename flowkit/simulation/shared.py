@@ -136,9 +136,7 @@ class Follower:
         if self.alone is not None:
             return self.alone.step(event, now)
         times, head = self.times, self.head
-        key: Any = event.branch_id
-        if isinstance(event, Ended):
-            key = (key, *_outcome_key(event, head.id))
+        key = _outcome_key(event, head.id) if type(event) is Ended else event.branch_id
         length = len(times)
         times.append(now)
         there = self.state.turns.get(key)
@@ -154,7 +152,7 @@ class Follower:
             if there is None:
                 return self._leave(length, event, now)
         self.state = there.state
-        wakes = [
+        wakes = there.wakes and [
             (branch, times[place] + offset // 1000) for branch, place, offset in there.wakes
         ]
         if not there.effects:
@@ -175,11 +173,18 @@ class Follower:
 
 
 def _outcome_key(event: Ended, own: str) -> tuple[Any, ...]:
+    """Return what distinguishes an outcome, whatever the id of the execution."""
     outcome = event.outcome
-    if outcome.error is None and outcome.result is None:
-        return (outcome.status,)
-    text = canonical([outcome.result, outcome.error])
-    return (outcome.status, text.replace(own, "{id}"))
+    result = outcome.result
+    if outcome.error is None:
+        if result is None:
+            return (event.branch_id, outcome.status)
+        if len(result) == 1:
+            ((name, value),) = result.items()
+            if type(value) is str:
+                return (event.branch_id, outcome.status, name, value.replace(own, "{id}"))
+    text = canonical([result, outcome.error])
+    return (event.branch_id, outcome.status, text.replace(own, "{id}"))
 
 
 def _untold(name: str, left: Any, right: Any, result: bool) -> None:
