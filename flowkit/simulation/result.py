@@ -60,9 +60,7 @@ class Simulation:
         for part in parts:
             for group in part.groups:
                 members = [first + member for member in group.members]
-                self._groups.append(
-                    Group(group.execution, group.origin, members, group.times)
-                )
+                self._groups.append(Group(group.execution, group.origin, members, group.times))
             first += len(part.contacts)
         self._behaviour, self._seed, self._prices = behaviour, seed, prices
 

@@ -27,7 +27,7 @@ from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
 from flowkit.simulation.behaviour import MESSAGE, Behaviour, Reaction, draws, outcome
 from flowkit.simulation.channel import Channel, Gate
-from flowkit.simulation.course import Alone, Course, run
+from flowkit.course import Alone, Course, run
 from flowkit.simulation.population import contacts_of
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation
@@ -235,9 +235,7 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
     return part
 
 
-def _started(
-    plan: Plan, part: Part, shared: Shared | None
-) -> Iterator[tuple[Course, int]]:
+def _started(plan: Plan, part: Part, shared: Shared | None) -> Iterator[tuple[Course, int]]:
     """Start the executions of a plan, one after the other."""
     moment = f"{plan.at:012x}"
     part.heads = Heads([], [])
@@ -313,7 +311,9 @@ class Surroundings:
         self._reactions: dict[str, Reaction] = {}
         self._by_contact = any(r.when is not None for r in plan.behaviour.reactions)
 
-    def __call__(self, course: Course, performance: Performance, now: int) -> tuple[Outcome | None, int]:
+    def __call__(
+        self, course: Course, performance: Performance, now: int
+    ) -> tuple[Outcome | None, int]:
         """Return how an effect that begins now ends, and when."""
         contact = self._part.contacts[course.index]
         kind = performance.effect.kind

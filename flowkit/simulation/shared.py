@@ -6,7 +6,8 @@ moments in place of times (`moments`), and writes down each decision and compari
 Another execution that has been through the same, whose nodes decide the same and whose times
 compare the same, comes to the same record with its own ids and times. Its nodes are asked all the
 same, unless `asking` proves that they cannot but answer as before.
-May import `engine`, `rows`, `execution`, `asking`, `course`, `ledger`, `moments`.
+May import `engine`, `rows`, `execution`, `asking`, `course`, `ledger`, `moments`,
+`watching`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from flowkit.engine import Ended, Event, Limits, Performance
 from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.simulation.asking import Question, answer_to, question_of
-from flowkit.simulation.course import Alone
-from flowkit.simulation.ledger import claimed, committed
+from flowkit.course import Alone
+from flowkit.ledger import claimed, committed
 from flowkit.simulation.moments import Moment, Untracked, plain
 from flowkit.simulation.rows import renamed
+from flowkit.watching import watched
 from flowkit.wire import canonical, from_ms
 
 STATES_MOST = 100_000
@@ -250,8 +252,8 @@ class _Taken:
         execution, claim = claimed(execution, event.branch_id)
         if isinstance(event, Ended):
             event = replace(event, at=now)
-        watched: Any = _Watched(shared.flow, self)
-        turn = engine.advance(watched, claim, [event], now=now, limits=shared.limits)
+        flow = watched(shared.flow, self.decided)
+        turn = engine.advance(flow, claim, [event], now=now, limits=shared.limits)
         after = committed(execution, turn.patch, now)
         wakes = []
         for branch in (*(move.branch for move in turn.patch.move), *turn.patch.spawn):
@@ -295,38 +297,3 @@ class _Taken:
         if len(follower.times) > known:
             step = replace(step, until=self.moment(follower.times[-1], len(follower.times) - 1))
         return step
-
-
-class _Watched:
-    """A flow whose nodes are asked through `_Taken`."""
-
-    def __init__(self, flow: Flow, taken: _Taken) -> None:
-        self._flow = flow
-        self._taken = taken
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._flow, name)
-
-    def behaviour(self, node_id: str) -> Any:
-        """Return the node, watched."""
-        return _Node(self._flow.behaviour(node_id), node_id, self._taken)
-
-
-class _Node:
-    """A node that is asked through `_Taken`."""
-
-    def __init__(self, node: Any, node_id: str, taken: _Taken) -> None:
-        self._node = node
-        self._id = node_id
-        self._taken = taken
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._node, name)
-
-    @property
-    def __class__(self) -> Any:  # so that isinstance() sees what it is
-        return type(self._node)
-
-    def run(self, scope: Any) -> Any:
-        """Return what the node decides."""
-        return self._taken.decided(self._id, scope)

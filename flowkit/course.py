@@ -16,7 +16,7 @@ from flowkit.engine import Ended, Event, Limits, Performance, Resume
 from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
-from flowkit.simulation.ledger import claimed, committed
+from flowkit.ledger import claimed, committed
 from flowkit.wire import from_ms, to_ms
 
 Answers = Callable[["Course", Performance, int], "tuple[Outcome | None, int]"]
