@@ -15,8 +15,8 @@ from flowkit import engine
 from flowkit.engine import Ended, Event, Limits, Performance, Resume
 from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.nodetype import Outcome
 from flowkit.ledger import claimed, committed
+from flowkit.nodetype import Outcome
 from flowkit.wire import from_ms, to_ms
 
 Answers = Callable[["Course", Performance, int], "tuple[Outcome | None, int]"]

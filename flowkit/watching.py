@@ -42,7 +42,7 @@ class _Node:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """What the node is, for ``isinstance``."""
         return type(self._node)

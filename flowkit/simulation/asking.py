@@ -135,7 +135,7 @@ def _learn(question: Question, asked: Asked, now: int) -> None:
     moment = from_ms(now)
     look = _Seen(_scope(question, asked, moment), moment)
     try:
-        step = question.node.run(look)  # type: ignore[arg-type]
+        step = question.node.run(look)
     except Exception:  # also `Untracked`
         question.logics = None
         return
@@ -222,14 +222,14 @@ def _decided(question: Question, asked: Asked, now: int) -> tuple[Any, Any, int 
             return ("failed", failure.code, failure.message.replace(own, "{id}")), failure, None
         return ("failed", type(failure), str(failure).replace(own, "{id}")), failure, None
     kind = type(step)
-    if kind is Next:
+    if isinstance(step, Next) and kind is Next:
         if step.result is None and step.vars is None:
             return step.handle, step, None
         return ("next", step.handle, _text([step.result, step.vars], own)), step, None
-    if kind is Wait:
+    if isinstance(step, Wait) and kind is Wait:
         by = to_ms(later(step.until)) - now
         return ("wait", step.handle, _text(step.result, own)), step, by
-    if kind is Effect:
+    if isinstance(step, Effect) and kind is Effect:
         policy = (step.kind, step.handle, step.on_unknown, step.timeout, step.retry)
         return ("effect", *policy), step, None
     return (kind, repr(step).replace(own, "{id}")), step, None

@@ -15,7 +15,6 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from flowkit.engine import Performance
-from flowkit.errors import Invalid
 from flowkit.expression import Expr
 from flowkit.flow import Flow
 from flowkit.jsonlogic import check_logic, evaluate, truthy
@@ -53,13 +52,13 @@ class After:
         """Return the time of a draw from 0 to 1, in whole milliseconds."""
         if self.spread == 1.0:
             return round(self.median * 1000)
-        return round(self.median * 1000 * self.spread ** _NORMAL.inv_cdf(chance))
+        return round(self.median * 1000 * float(self.spread ** _NORMAL.inv_cdf(chance)))
 
     def check(self, path: str) -> list[Problem]:
         """Return what is wrong with it."""
-        if _number(self.median) and 0 <= self.median <= 1e9 and _number(self.spread):
-            if 1 <= self.spread <= 1000:
-                return []
+        numbers = _number(self.median) and _number(self.spread)
+        if numbers and 0 <= self.median <= 1e9 and 1 <= self.spread <= 1000:
+            return []
         message = "A time has a median of 0 s to 1e9 s and a spread of 1 to 1000."
         return [Problem("behaviour.time", path, message)]
 

@@ -1,4 +1,4 @@
-"""What a WhatsApp number lets through, and when: throughput, pair rate, messaging limit, quiet hours.
+"""What a WhatsApp number lets through and when: throughput, pair rate, daily limit, quiet hours.
 
 Owns the limits, as published in 2026. A message that has to wait goes out at the first moment at
 which every limit allows it, first come first served; in production it is refused and tried again,

@@ -65,7 +65,7 @@ def _reaction(node: str, runs: pd.DataFrame) -> Reaction:
 
 
 def _latency(durations: pd.Series[pd.Timedelta]) -> After:
-    """Return the log-normal time that fits durations: their median, and the spread of their logs."""
+    """Return the log-normal time that fits durations: by median, and spread of their logs."""
     seconds = (durations.dropna() / pd.Timedelta(1, "s")).to_numpy(dtype=float)
     positive = seconds[seconds > 0]
     if len(positive) == 0:

@@ -46,7 +46,7 @@ class Moment(datetime):
     def _real(self) -> datetime:
         return datetime.combine(datetime.date(self), datetime.timetz(self))
 
-    def __add__(self, by: timedelta) -> Moment:  # type: ignore[override]
+    def __add__(self, by: timedelta) -> Moment:
         return type(self).at(
             self._real() + by, self.place, self.offset + by // MICROSECOND, self.told
         )
@@ -54,7 +54,7 @@ class Moment(datetime):
     def _shifted(self, offset: int) -> Moment:
         return self + timedelta(microseconds=offset)
 
-    __radd__ = __add__  # type: ignore[assignment]
+    __radd__ = __add__
 
     def __sub__(self, other: Any) -> Any:
         if isinstance(other, timedelta):
@@ -93,7 +93,7 @@ class Moment(datetime):
     def __hash__(self) -> int:
         raise Untracked("a hash")
 
-    def astimezone(self, tz: tzinfo | None = None) -> Moment:  # type: ignore[override]
+    def astimezone(self, tz: tzinfo | None = None) -> Moment:
         """Return itself, which is in UTC."""
         if tz is not UTC:
             raise Untracked("another time zone")

@@ -1,7 +1,7 @@
 """Who goes through a simulated flow: contacts from a frame, a file, a list or a seeded generator.
 
 Owns the reading and its refusals: every contact that is wrong is named before anything runs.
-May import `contacts`, `engine`, `errors`, `problems`; pandas only where a frame or Parquet is given.
+May import `engine`, `errors`, `problems`; pandas only where CSV or Parquet is read.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _read(path: Path) -> Iterable[Any]:
         if kind in (".csv", ".parquet"):
             import pandas as pd
 
-            text = {name: "str" for name in ("id", *TEXTS)}
+            text = dict.fromkeys(("id", *TEXTS), "str")
             frame = pd.read_csv(path, dtype=text) if kind == ".csv" else pd.read_parquet(path)
             records: list[Any] = frame.to_dict("records")
             return records

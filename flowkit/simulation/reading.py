@@ -81,7 +81,7 @@ def _reads(key: bytes) -> Paths | None:
 def _gather(logic: Any, found: set[str]) -> bool:
     """Add what an expression reads; False when that cannot be told from its text."""
     if isinstance(logic, list):
-        return all([_gather(item, found) for item in logic])
+        return all(_gather(item, found) for item in logic)
     if not isinstance(logic, dict):
         return True
     for name, operands in logic.items():
@@ -97,7 +97,7 @@ def _gather(logic: Any, found: set[str]) -> bool:
             listed = listed[1:]
         elif name in ("map", "filter", "reduce", "all", "some", "none", "missing", "missing_some"):
             return False
-        if not all([_gather(item, found) for item in listed]):
+        if not all(_gather(item, found) for item in listed):
             return False
     return True
 

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from flowkit.flow import Flow
-from flowkit.history.frames import TEXT, TIME
+from flowkit.history.frames import TEXT
 from flowkit.history.metrics import node_table
 from flowkit.simulation.behaviour import Behaviour, after_sending
 from flowkit.simulation.prices import Prices
-from flowkit.simulation.rows import Group, Heads, frames
+from flowkit.simulation.rows import MISSING, Group, Heads, frames, moments_of
 
 if TYPE_CHECKING:
     from flowkit.simulation.run import Part
@@ -96,12 +97,12 @@ class Simulation:
         ]  # fmt: skip
         kept = sent[["execution_id", "contact_id", "node_id"]].reset_index(drop=True)
         for place, name in enumerate(MESSAGES):
-            times = pd.to_datetime([row[place] for row in rows], unit="ms", utc=True)
-            kept[name] = pd.Series(times.as_unit("ms"), dtype=TIME)
+            times = [MISSING if row[place] is None else row[place] for row in rows]
+            kept[name] = moments_of(np.array(times, dtype=np.int64))
         return kept.astype({"node_id": TEXT})
 
     def summary(self) -> pd.DataFrame:
-        """Return one row per node: how often it was entered and how that ended, and what came of it.
+        """Return one row per node: how often it was entered, how that ended, what came of it.
 
         Returns
         -------
@@ -117,7 +118,8 @@ class Simulation:
             counts = grouped[name].count()
             column = name.removesuffix("_at")
             table[column] = table["node_id"].map(counts).astype("Int64")
-        table["last_sent"] = table["node_id"].map(grouped["sent_at"].max()).astype(TIME)
+        last = grouped["sent_at"].max().reindex(table["node_id"])
+        table["last_sent"] = last.reset_index(drop=True)
         if self._prices is not None:
             table["cost"] = table["node_id"].map(self._costs().groupby(messages["node_id"]).sum(
                 min_count=1))  # fmt: skip

@@ -8,7 +8,7 @@ of it, in which times are moments, and differ in their ids and times. Imports pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -53,8 +53,8 @@ class Group:
 class Heads:
     """What tells executions apart: their ids, and whom they are about; by number."""
 
-    ids: Sequence[str]
-    contact_ids: Sequence[str | None]
+    ids: list[str] = field(default_factory=list)
+    contact_ids: list[str | None] = field(default_factory=list)
 
 
 def renamed(value: Any, old: str, new: str) -> Any:
@@ -191,14 +191,18 @@ def _earliest(group: Group) -> Integers:
 
 def _series(column: Column, values: npt.NDArray[Any]) -> pd.Series[Any]:
     if column.dtype == TIME:
-        moments = pd.Series(values.view("datetime64[ms]"))
-        return moments.dt.tz_localize("UTC")
+        return moments_of(values)
     if column.dtype == JSON:
         return pd.Series(values, dtype=JSON)
     if column.dtype == COUNT:
         return pd.Series(values.astype(np.int64), dtype=COUNT)
     assert column.dtype == TEXT
-    return pd.Series(pd.array(values, dtype=TEXT))
+    return pd.Series(values, dtype=TEXT)
+
+
+def moments_of(times: Integers) -> pd.Series[Any]:
+    """Return times in ms as a column."""
+    return pd.Series(times.view("datetime64[ms]")).dt.tz_localize("UTC")
 
 
 def _texts(values: Sequence[str | None]) -> npt.NDArray[np.object_]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from flowkit import engine
+from flowkit.course import Alone, Course, run
 from flowkit.engine import Limits, Performance
 from flowkit.errors import Invalid
 from flowkit.execution import Execution
@@ -27,7 +28,6 @@ from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
 from flowkit.simulation.behaviour import MESSAGE, Behaviour, Reaction, draws, outcome
 from flowkit.simulation.channel import Channel, Gate
-from flowkit.course import Alone, Course, run
 from flowkit.simulation.population import contacts_of
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation
@@ -206,7 +206,7 @@ def done(plan: Plan, progress: Progress | None = None) -> Part:
 
 
 def _done(plan: Plan, progress: Progress | None) -> Part:
-    part = Part([], Heads([], []), [], 0)
+    part = Part([], Heads(), [], 0)
     shared = Shared(plan.flow, Limits()) if plan.share else None
     answers = Surroundings(plan, part)
     courses = _started(plan, part, shared)
@@ -238,7 +238,6 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
 def _started(plan: Plan, part: Part, shared: Shared | None) -> Iterator[tuple[Course, int]]:
     """Start the executions of a plan, one after the other."""
     moment = f"{plan.at:012x}"
-    part.heads = Heads([], [])
     limits = Limits()
     for number, contact in enumerate(plan.contacts, start=plan.first):
         at = plan.at + (plan.over * number // plan.total if plan.over else 0)

@@ -19,14 +19,13 @@ from datetime import datetime
 from typing import Any
 
 from flowkit import engine
+from flowkit.course import Alone
 from flowkit.engine import Ended, Event, Limits, Performance
 from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.simulation.asking import Question, answer_to, question_of
-from flowkit.course import Alone
 from flowkit.ledger import claimed, committed
+from flowkit.simulation.asking import Question, answer_to, question_of
 from flowkit.simulation.moments import Moment, Untracked, plain
-from flowkit.simulation.rows import renamed
 from flowkit.watching import watched
 from flowkit.wire import canonical, from_ms
 
@@ -154,9 +153,7 @@ class Follower:
             if there is None:
                 return self._leave(length, event, now)
         self.state = there.state
-        wakes = there.wakes and [
-            (branch, times[place] + offset // 1000) for branch, place, offset in there.wakes
-        ]
+        wakes = [(branch, times[place] + offset // 1000) for branch, place, offset in there.wakes]
         if not there.effects:
             return [], wakes
         return [
