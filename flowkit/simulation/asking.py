@@ -19,7 +19,7 @@ from flowkit.execution import Branch, Execution, NodeRun
 from flowkit.flow import Flow
 from flowkit.nodetype import Arrive, Effect, Next, NodeType, Wait
 from flowkit.scope import Scope
-from flowkit.simulation.moments import Moment, Untracked, Watched
+from flowkit.simulation.moments import Moment, Untracked, Watched, untold
 from flowkit.simulation.reading import Paths, evaluated, reads, rendered
 from flowkit.simulation.rows import renamed
 from flowkit.walk import later
@@ -53,9 +53,13 @@ class Question:
     branch: Branch
     runs: dict[str, NodeRun]
     origin: str
+    head: Execution
     logics: tuple[Paths, ...] | None = ()
     answers: dict[Any, Any] = field(default_factory=dict)
     known: dict[Any, tuple[Any, Any, int | None]] = field(default_factory=dict)
+    scope: _Quick | None = None
+    always: tuple[Any, int | None] | None = None
+    """The decision of a node that looks at nothing: its key, and for how long (ms) it waits."""
 
 
 class _Runs(Mapping[str, NodeRun]):
@@ -80,7 +84,22 @@ class _Runs(Mapping[str, NodeRun]):
 class _Quick(Scope):
     """A scope that remembers texts and values; what it gives is what `Scope` gives."""
 
-    __slots__ = ()
+    __slots__ = ("_question",)
+
+    def __init__(self, question: Question, now: datetime) -> None:
+        runs: Any = _Runs(question.runs, question.origin, "")
+        super().__init__(question.flow, question.head, question.branch, runs, now)
+        self._question = question
+
+    def turn_to(self, head: Execution, now: datetime) -> None:
+        """Show another execution."""
+        question = self._question
+        self._head, self.now, self._data = head, now, None
+        self._runs._new = head.id  # type: ignore[attr-defined]
+        self.key = head.id + question.behind
+        if question.branch.vars:
+            vars = renamed(question.branch.vars, question.origin, head.id)
+            self._branch = replace(question.branch, vars=vars)
 
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""
@@ -97,7 +116,7 @@ class _Seen:
     def __init__(self, scope: Scope, now: datetime) -> None:
         self._scope = scope
         self.logics: list[Paths] = []
-        self.now = Watched.at(now, 0, 0, _compared)
+        self.now = Watched.at(now, 0, 0, untold)
 
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""
@@ -122,6 +141,7 @@ def question_of(flow: Flow, node_id: str, scope: Any, asked: Asked) -> Question:
         branch=replace(scope._branch, path=list(scope._branch.path)),
         runs={key[len(own) :]: run for key, run in scope._runs.items()},
         origin=own,
+        head=asked.head,
     )
 
 
@@ -150,18 +170,13 @@ def _learn(question: Question, asked: Asked, now: int) -> None:
         question.known.clear()
 
 
-def _compared(name: str, left: Any, right: Any, result: bool) -> None:
-    raise Untracked("a comparison")
-
-
 def _scope(question: Question, asked: Asked, now: datetime) -> Scope:
-    head, origin = asked.head, question.origin
-    branch = question.branch
-    if branch.vars and origin != head.id:
-        branch = replace(branch, vars=renamed(branch.vars, origin, head.id))
-    runs: Any = _Runs(question.runs, origin, head.id)
-    scope = _Quick(question.flow, head, branch, runs, now)
-    scope.key = head.id + question.behind
+    """Return what the node sees of an execution; the next call for the question takes it back."""
+    head = asked.head
+    scope = question.scope
+    if scope is None:
+        scope = question.scope = _Quick(question, now)
+    scope.turn_to(head, now)
     return scope
 
 
@@ -192,6 +207,8 @@ def answer_to(
         known = _decided(question, asked, now)
         if question.logics is not None and len(question.known) < KNOWN_MOST:
             question.known[_values(question, asked)] = known
+            if not question.logics and not isinstance(known[1], Effect):
+                question.always = known[0], known[2]
     key, step, by = known
     if by is not None:
         asked.times.append(now + by)

@@ -227,6 +227,16 @@ def draws(seed: int, contact_id: str, node_id: str, attempt: int) -> list[float]
     return [((number >> 12) + 0.5) * 2.0**-52 for number in numbers]
 
 
+_TWO = struct.Struct("<2Q")
+
+
+def first_draws(seed: int, contact_id: str, node_id: str, attempt: int) -> tuple[float, float]:
+    """Return the first two of `draws`."""
+    text = f"{seed}|{contact_id}|{node_id}|{attempt}"
+    one, two = _TWO.unpack_from(hashlib.blake2b(text.encode()).digest())
+    return ((one >> 12) + 0.5) * 2.0**-52, ((two >> 12) + 0.5) * 2.0**-52
+
+
 def outcome(reaction: Reaction, chance: float, key: str, attempt: int) -> Outcome:
     """Return how a message ends, as the channel says at once."""
     if chance < reaction.failed:

@@ -22,6 +22,11 @@ class Untracked(Exception):
     """Something looked at a moment in a way that cannot be repeated for others."""
 
 
+def untold(name: str, left: Any, right: Any, result: bool) -> NoReturn:
+    """Refuse a comparison where nobody takes it down."""
+    raise Untracked("a comparison outside a turn")
+
+
 class Moment(datetime):
     """So many microseconds after the time at `place` of an execution.
 
@@ -42,6 +47,9 @@ class Moment(datetime):
         )
         made.place, made.offset, made.told = place, offset, told
         return made
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Moment.at, (self._real(), self.place, self.offset, untold)
 
     def _real(self) -> datetime:
         return datetime.combine(datetime.date(self), datetime.timetz(self))

@@ -44,6 +44,7 @@ class Simulation:
     def __init__(
         self,
         flow: Flow,
+        contacts: Sequence[dict[str, Any]],
         parts: Sequence[Part],
         behaviour: Behaviour,
         seed: int,
@@ -51,7 +52,7 @@ class Simulation:
     ) -> None:
         self.flow = flow
         self.turned_away = sum(part.turned_away for part in parts)
-        self._contacts = [contact for part in parts for contact in part.contacts]
+        self._contacts = [contacts[row] for part in parts for row in part.rows]
         self._heads = Heads(
             [i for part in parts for i in part.heads.ids],
             [i for part in parts for i in part.heads.contact_ids],
@@ -62,7 +63,7 @@ class Simulation:
             for group in part.groups:
                 members = [first + member for member in group.members]
                 self._groups.append(Group(group.execution, group.origin, members, group.times))
-            first += len(part.contacts)
+            first += len(part.rows)
         self._behaviour, self._seed, self._prices = behaviour, seed, prices
 
     @cached_property

@@ -12,7 +12,7 @@ import multiprocessing
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,7 +26,7 @@ from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
-from flowkit.simulation.behaviour import MESSAGE, Behaviour, Reaction, draws, outcome
+from flowkit.simulation.behaviour import MESSAGE, Behaviour, Reaction, first_draws, outcome
 from flowkit.simulation.channel import Channel, Gate
 from flowkit.simulation.population import contacts_of
 from flowkit.simulation.prices import Prices
@@ -65,12 +65,15 @@ class Plan:
 
 @dataclass(slots=True)
 class Part:
-    """What came of a plan: courses, what tells its executions apart, and who did not start."""
+    """What came of a plan: courses, what tells its executions apart, and who did not start.
 
-    groups: list[Group]
-    heads: Heads
-    contacts: list[dict[str, Any]]
-    turned_away: int
+    `rows` are the numbers of the contacts whose executions are in `heads`, among all.
+    """
+
+    groups: list[Group] = field(default_factory=list)
+    heads: Heads = field(default_factory=Heads)
+    rows: list[int] = field(default_factory=list)
+    turned_away: int = 0
 
 
 def simulate(
@@ -171,7 +174,7 @@ def simulate(
         total=len(people),
     )
     parts = [done(plan, progress)] if processes == 1 else _divided(plan, processes, progress)
-    return Simulation(flow, parts, behaviour, seed, prices)
+    return Simulation(flow, people, parts, behaviour, seed, prices)
 
 
 def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part]:
@@ -188,7 +191,7 @@ def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part
         for part in pool.map(done, plans):
             parts.append(part)
             if progress is not None:
-                progress(sum(len(p.contacts) for p in parts), plan.total)
+                progress(min(len(parts) * size, plan.total), plan.total)
     return parts
 
 
@@ -206,7 +209,7 @@ def done(plan: Plan, progress: Progress | None = None) -> Part:
 
 
 def _done(plan: Plan, progress: Progress | None) -> Part:
-    part = Part([], Heads(), [], 0)
+    part = Part()
     shared = Shared(plan.flow, Limits()) if plan.share else None
     answers = Surroundings(plan, part)
     courses = _started(plan, part, shared)
@@ -254,8 +257,8 @@ def _started(plan: Plan, part: Part, shared: Shared | None) -> Iterator[tuple[Co
         if execution is None:
             part.turned_away += 1
             continue
-        index = len(part.contacts)
-        part.contacts.append(contact)
+        index = len(part.rows)
+        part.rows.append(number)
         part.heads.ids.append(execution.id)
         part.heads.contact_ids.append(execution.contact_id)
         yield _course(index, execution, at, plan, shared, limits), at
@@ -303,6 +306,7 @@ class Surroundings:
     """Answers effects: messages through channel and behaviour, others as the behaviour says."""
 
     def __init__(self, plan: Plan, part: Part) -> None:
+        self._plan = plan
         self._behaviour = plan.behaviour
         self._seed = plan.seed
         self._part = part
@@ -314,7 +318,7 @@ class Surroundings:
         self, course: Course, performance: Performance, now: int
     ) -> tuple[Outcome | None, int]:
         """Return how an effect that begins now ends, and when."""
-        contact = self._part.contacts[course.index]
+        contact = self._plan.contacts[self._part.rows[course.index] - self._plan.first]
         kind = performance.effect.kind
         answer = self._behaviour.answers.get(kind)
         if answer is not None:
@@ -323,20 +327,20 @@ class Surroundings:
             return Outcome("completed"), now
         contact_id = self._part.heads.contact_ids[course.index] or ""
         visit = performance.key[33:]
-        reaction = self._reaction(_VISIT.sub("", visit), contact)
-        chances = draws(self._seed, contact_id, visit, performance.attempt)
+        reaction = self._reaction(visit, contact)
+        chance, spread = first_draws(self._seed, contact_id, visit, performance.attempt)
         begins = now
         if self._gate is not None:
             begins, goes = self._gate.passes(performance.key, contact_id, contact, now)
             if not goes:
                 return None, begins
-        ended = outcome(reaction, chances[0], performance.key, performance.attempt)
-        return ended, begins + reaction.latency.ms(chances[1])
+        ended = outcome(reaction, chance, performance.key, performance.attempt)
+        return ended, begins + reaction.latency.ms(spread)
 
-    def _reaction(self, node_id: str, contact: Mapping[str, Any]) -> Reaction:
-        if self._by_contact:
-            return self._behaviour.reaction(node_id, contact)
-        known = self._reactions.get(node_id)
+    def _reaction(self, visit: str, contact: Mapping[str, Any]) -> Reaction:
+        known = self._reactions.get(visit)
         if known is None:
-            known = self._reactions[node_id] = self._behaviour.reaction(node_id, contact)
+            known = self._behaviour.reaction(_VISIT.sub("", visit), contact)
+            if not self._by_contact:
+                self._reactions[visit] = known
         return known

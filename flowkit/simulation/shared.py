@@ -25,7 +25,7 @@ from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.ledger import claimed, committed
 from flowkit.simulation.asking import Question, answer_to, question_of
-from flowkit.simulation.moments import Moment, Untracked, plain
+from flowkit.simulation.moments import Moment, Untracked, plain, untold
 from flowkit.watching import watched
 from flowkit.wire import canonical, from_ms
 
@@ -92,7 +92,7 @@ class Shared:
             return None
         root = self._roots.get(execution.contact_id is None)
         if root is None:
-            created = Moment.at(execution.created_at, 0, 0, _untold)
+            created = Moment.at(execution.created_at, 0, 0, untold)
             begun = replace(execution, created_at=created, updated_at=created)
             root = State(begun, execution.id)
             self._roots[execution.contact_id is None] = root
@@ -145,7 +145,13 @@ class Follower:
             if there is ALONE:
                 return self._leave(length, event, now)
             if type(there) is Question:
-                there = there.answers.get(answer_to(there, self, now))
+                always = there.always
+                if always is None:
+                    there = there.answers.get(answer_to(there, self, now))
+                else:
+                    if always[1] is not None:
+                        times.append(now + always[1])
+                    there = there.answers.get(always[0])
             else:
                 there = there.answers.get(there.of(times))
         if there is None:
@@ -166,7 +172,7 @@ class Follower:
     ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """Go on alone from here."""
         del self.times[length:]
-        execution = localised(self.state, self, _untold)
+        execution = localised(self.state, self, untold)
         self.alone = Alone(self.index, self.shared.flow, _plain(execution), self.shared.limits)
         return self.alone.step(event, now)
 
@@ -184,10 +190,6 @@ def _outcome_key(event: Ended, own: str) -> tuple[Any, ...]:
                 return (event.branch_id, outcome.status, name, value.replace(own, "{id}"))
     text = canonical([result, outcome.error])
     return (event.branch_id, outcome.status, text.replace(own, "{id}"))
-
-
-def _untold(name: str, left: Any, right: Any, result: bool) -> None:
-    raise Untracked("a comparison outside a turn")
 
 
 def localised(state: State, follower: Follower, told: Any) -> Execution:

@@ -19,6 +19,10 @@ PEOPLE = [
 ]
 
 
+def zoned(zone: str) -> list[dict[str, Any]]:
+    return [{"id": "a", "timezone": zone}]
+
+
 def frame() -> pd.DataFrame:
     return pd.DataFrame(PEOPLE)
 
@@ -64,8 +68,8 @@ def test_the_same_seed_makes_the_same_contacts() -> None:
         ([{"id": "a", "phone": 5511}], None, "population.value", "/0/phone", "row 0 has"),
         ([{"name": "x"}], None, "population.identity", "/0", "row 0 without"),
         ([{"id": "a"}] * 9, None, "population.duplicate", "/1/id", "3, 4 and 4 more"),
-        ([{"id": "a", "timezone": "Mars/Base"}], None, "population.timezone", "/0/timezone", "Mars"),
-        ([{"id": "a", "timezone": "../x"}], None, "population.timezone", "/0/timezone", "no time"),
+        (zoned("Mars/Base"), None, "population.timezone", "/0/timezone", "Mars"),
+        (zoned("../x"), None, "population.timezone", "/0/timezone", "no time"),
         ([7], None, "population.source", "", "int"),
         (7, None, "population.source", "", "int"),
         ({"id": "a"}, None, "population.source", "", "dict"),
