@@ -4,7 +4,8 @@ Owns the questions. A node sees the engine's own `Scope`. The first time that it
 looks at is watched: one that looks at nothing but counts on from the time always decides the
 same; one that only evaluates conditions over contact and payload decides the same wherever these
 have the same values there; any other is asked each time.
-May import `scope`, `execution`, `nodetype`, `errors`, `flow`, `reading`, `moments`, `rows`.
+May import `scope`, `execution`, `nodetype`, `outcome`, `walk`, `flow`, and `reading`, `moments`,
+`rows` beside it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from flowkit.errors import NodeFailed
 from flowkit.execution import Branch, Execution, NodeRun
 from flowkit.flow import Flow
 from flowkit.nodetype import Arrive, Effect, Next, NodeType, Wait
+from flowkit.outcome import error_of
 from flowkit.scope import Scope
 from flowkit.simulation.moments import Moment, Untracked, Watched, untold
 from flowkit.simulation.reading import Paths, evaluated, reads, rendered
@@ -156,7 +157,7 @@ def _learn(question: Question, asked: Asked, now: int) -> None:
     look = _Seen(_scope(question, asked, moment), moment)
     try:
         step = question.node.run(look)
-    except Exception:  # also `Untracked`
+    except (Exception, Untracked):
         question.logics = None
         return
     counted = type(step) is not Wait or isinstance(step.until, Moment)
@@ -230,32 +231,30 @@ def _values(question: Question, asked: Asked) -> Any:
 
 def _decided(question: Question, asked: Asked, now: int) -> tuple[Any, Any, int | None]:
     """Return a decision: its key, itself, and for how long it waits (ms)."""
-    moment = from_ms(now)
     own = asked.head.id
     try:
-        step = question.node.run(_scope(question, asked, moment))
+        step: Any = question.node.run(_scope(question, asked, from_ms(now)))
     except Exception as failure:  # a node type's own mistake, which the engine records
-        if isinstance(failure, NodeFailed):
-            return ("failed", failure.code, failure.message.replace(own, "{id}")), failure, None
-        return ("failed", type(failure), str(failure).replace(own, "{id}")), failure, None
+        error = error_of(failure)
+        return ("failed", error["code"], error["message"].replace(own, "{id}")), failure, None
     kind = type(step)
-    if isinstance(step, Next) and kind is Next:
-        if step.result is None and step.vars is None:
-            return step.handle, step, None
-        return ("next", step.handle, _text([step.result, step.vars], own)), step, None
-    if isinstance(step, Wait) and kind is Wait:
-        by = to_ms(later(step.until)) - now
-        return ("wait", step.handle, _text(step.result, own)), step, by
-    if isinstance(step, Effect) and kind is Effect:
-        policy = (step.kind, step.handle, step.on_unknown, step.timeout, step.retry)
-        return ("effect", *policy), step, None
-    return (kind, repr(step).replace(own, "{id}")), step, None
+    try:
+        if kind is Next:
+            if step.result is None and step.vars is None:
+                hash(step.handle)
+                return step.handle, step, None
+            return ("next", step.handle, _text([step.result, step.vars], own)), step, None
+        if kind is Wait:
+            by = to_ms(later(step.until)) - now
+            return ("wait", step.handle, _text(step.result, own)), step, by
+        if kind is Effect:
+            policy = (step.kind, step.handle, step.on_unknown, step.timeout, step.retry)
+            hash(policy)
+            return ("effect", *policy), step, None
+        return (kind, repr(step).replace(own, "{id}")), step, None
+    except Exception as error:  # what the engine will refuse, or something that it knows better
+        raise Untracked(f"{question.node_id} decided something odd") from error
 
 
 def _text(value: Any, own: str) -> str | None:
-    if value is None:
-        return None
-    try:
-        return canonical(value).replace(own, "{id}")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Untracked("a result that is no JSON") from error
+    return None if value is None else canonical(value).replace(own, "{id}")

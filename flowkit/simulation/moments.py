@@ -18,8 +18,11 @@ Compared = Callable[[str, Any, Any, bool], None]
 """Told of each comparison: its operator, both sides, and how it came out."""
 
 
-class Untracked(Exception):
-    """Something looked at a moment in a way that cannot be repeated for others."""
+class Untracked(BaseException):
+    """Something was looked at in a way that cannot be repeated for others.
+
+    No `Exception`: it is not to be taken for a node's own mistake, which the engine records.
+    """
 
 
 def untold(name: str, left: Any, right: Any, result: bool) -> NoReturn:

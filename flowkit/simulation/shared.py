@@ -73,7 +73,7 @@ class Turned:
     """Branches that go on by themselves, and when: a place and microseconds after it."""
 
 
-ALONE = object()
+ALONE: Any = object()
 """In place of a turn that cannot be shared."""
 
 
@@ -98,19 +98,21 @@ class Shared:
             self._roots[execution.contact_id is None] = root
         return Follower(self, index, execution, root, [at])
 
-    def take(self, follower: Follower, key: Any, event: Event, length: int) -> Turned | None:
-        """Take a turn with the engine, and write down what it depended on."""
+    def take(self, follower: Follower, key: Any, event: Event, length: int) -> Any:
+        """Take a turn with the engine, and write down what it depended on; ALONE if in vain."""
         state = follower.state
         del follower.times[length + 1 :]
         taken = _Taken(self, follower, length)
         try:
             turned = taken.turn(event)
         except Untracked:
-            state.turns[key] = ALONE
-            return None
+            state.turns.setdefault(key, ALONE)
+            return ALONE
         turns, step = state.turns, key
         for question, answer in taken.said:
             there = turns.setdefault(step, question)
+            if type(there) is not type(question):  # asked in another order than before
+                return ALONE
             turns, step = there.answers, answer
         turns[step] = turned
         return turned
@@ -140,10 +142,28 @@ class Follower:
         key = _outcome_key(event, head.id) if type(event) is Ended else event.branch_id
         length = len(times)
         times.append(now)
+        try:
+            there = self._next(key, now)
+        except Untracked:
+            there = ALONE
+        if there is None:
+            there = self.shared.take(self, key, event, length)
+        if there is ALONE:
+            return self._leave(length, event, now)
+        self.state = there.state
+        wakes = [(branch, times[place] + offset // 1000) for branch, place, offset in there.wakes]
+        if not there.effects:
+            return [], wakes
+        return [
+            Performance(branch, head.id + behind, attempt, self.asked[node])
+            for branch, behind, attempt, node in there.effects
+        ], wakes
+
+    def _next(self, key: Any, now: int) -> Any:
+        """Return the turn that others have taken, ALONE, or None where none has."""
+        times = self.times
         there = self.state.turns.get(key)
-        while there is not None and type(there) is not Turned:
-            if there is ALONE:
-                return self._leave(length, event, now)
+        while there is not None and type(there) is not Turned and there is not ALONE:
             if type(there) is Question:
                 always = there.always
                 if always is None:
@@ -154,18 +174,7 @@ class Follower:
                     there = there.answers.get(always[0])
             else:
                 there = there.answers.get(there.of(times))
-        if there is None:
-            there = self.shared.take(self, key, event, length)
-            if there is None:
-                return self._leave(length, event, now)
-        self.state = there.state
-        wakes = [(branch, times[place] + offset // 1000) for branch, place, offset in there.wakes]
-        if not there.effects:
-            return [], wakes
-        return [
-            Performance(branch, head.id + behind, attempt, self.asked[node])
-            for branch, behind, attempt, node in there.effects
-        ], wakes
+        return there
 
     def _leave(
         self, length: int, event: Event, now: int
