@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from flowkit import engine
-from flowkit.engine import Ended, Event, Limits, Performance, Resume
+from flowkit.engine import Ended, Limits, Performance, Resume
 from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.ledger import claimed, committed
@@ -28,8 +28,10 @@ class Course(Protocol):
 
     index: int
 
-    def step(self, event: Event, now: int) -> tuple[list[Performance], list[tuple[str, int]]]:
-        """Let something happen to a branch at `now` (ms since 1970).
+    def step(
+        self, branch_id: str, outcome: Outcome | None, now: int
+    ) -> tuple[list[Performance], list[tuple[str, int]]]:
+        """Let a branch go on at `now` (ms since 1970): its effect has ended so, or its time is up.
 
         Returns
         -------
@@ -50,10 +52,13 @@ class Alone:
     execution: Execution
     limits: Limits = field(default_factory=Limits)
 
-    def step(self, event: Event, now: int) -> tuple[list[Performance], list[tuple[str, int]]]:
+    def step(
+        self, branch_id: str, outcome: Outcome | None, now: int
+    ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """See `Course`."""
         moment = from_ms(now)
-        execution, claim = claimed(self.execution, event.branch_id)
+        event = Resume(branch_id) if outcome is None else Ended(branch_id, outcome, moment)
+        execution, claim = claimed(self.execution, branch_id)
         turn = engine.advance(self.flow, claim, [event], now=moment, limits=self.limits)
         self.execution = committed(execution, turn.patch, moment)
         wakes = []
@@ -77,26 +82,26 @@ def run(courses: Iterable[tuple[Course, int]], answers: Answers, until: int | No
     until : int, optional
         The moment after which nothing happens any more; everything comes to its end without.
     """
-    due: list[tuple[int, int, Course, Event | Performance]] = [
-        (at, order, course, Resume("root")) for order, (course, at) in enumerate(courses)
+    # What is due: when, in which order of those due at once, for whom, for which branch, and how
+    # its effect ended; or, in place of the branch, the effect that is to be asked for again.
+    due: list[tuple[int, int, Course, str | Performance, Outcome | None]] = [
+        (at, order, course, "root", None) for order, (course, at) in enumerate(courses)
     ]
     heapify(due)
     order = len(due)
     while due:
         if until is not None and due[0][0] > until:
             return
-        now, _, course, event = heappop(due)
-        effects: list[Performance] = [event] if isinstance(event, Performance) else []
-        wakes: list[tuple[str, int]] = []
-        if not isinstance(event, Performance):
-            effects, wakes = course.step(event, now)
+        now, _, course, what, ended = heappop(due)
+        if isinstance(what, Performance):
+            effects: list[Performance] = [what]
+        else:
+            effects, wakes = course.step(what, ended, now)
+            for branch_id, at in wakes:
+                heappush(due, (at, order, course, branch_id, None))
+                order += 1
         for performance in effects:
             outcome, at = answers(course, performance, now)
-            next_: Event | Performance = performance
-            if outcome is not None:
-                next_ = Ended(performance.branch_id, outcome, from_ms(at))
-            heappush(due, (at, order, course, next_))
-            order += 1
-        for branch_id, at in wakes:
-            heappush(due, (at, order, course, Resume(branch_id)))
+            again = performance if outcome is None else performance.branch_id
+            heappush(due, (at, order, course, again, outcome))
             order += 1

@@ -16,7 +16,7 @@ from typing import Any
 
 from flowkit import engine
 from flowkit.course import Alone, Course, run
-from flowkit.engine import Ended, Event, Performance
+from flowkit.engine import Performance
 from flowkit.errors import Invalid, NotFound
 from flowkit.execution import Execution, NodeRun, run_order
 from flowkit.flow import Flow
@@ -322,11 +322,13 @@ class _Watched:
         branches = self.execution.branches
         return next(b.current_node_id for b in branches if b.branch_id == branch_id)
 
-    def step(self, event: Event, now: int) -> tuple[list[Performance], list[tuple[str, int]]]:
+    def step(
+        self, branch_id: str, outcome: Outcome | None, now: int
+    ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """See `Course`."""
         # Of a failed effect the engine asks its policies: that is no decision.
-        self._ended = self.node_of(event.branch_id) if isinstance(event, Ended) else None
-        return self._alone.step(event, now)
+        self._ended = None if outcome is None else self.node_of(branch_id)
+        return self._alone.step(branch_id, outcome, now)
 
     def asked(self, node_id: str, scope: Any) -> Any:
         """Let a node decide, and write it down."""

@@ -61,7 +61,7 @@ class Simulation:
         first = 0
         for part in parts:
             for group in part.groups:
-                members = [first + member for member in group.members]
+                members = group.members + first
                 self._groups.append(Group(group.execution, group.origin, members, group.times))
             first += len(part.rows)
         self._behaviour, self._seed, self._prices = behaviour, seed, prices

@@ -45,7 +45,7 @@ class Group:
 
     execution: Execution
     origin: str
-    members: Sequence[int]
+    members: Integers
     times: Integers
 
 
@@ -71,7 +71,7 @@ def renamed(value: Any, old: str, new: str) -> Any:
 def frames(groups: Sequence[Group], heads: Heads) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the frames `flowkit.history.executions` and `node_runs` of what was simulated."""
     kept = [group for group in groups if len(group.members)]
-    members = _joined([np.asarray(group.members, dtype=np.int64) for group in kept])
+    members = _joined([group.members for group in kept])
     of_group = np.repeat(np.arange(len(kept)), [len(group.members) for group in kept])
     created = _joined([_times(g, g.execution.created_at) for g in kept])
     ids = _texts(heads.ids)
@@ -115,7 +115,7 @@ def _node_runs(
     runs: list[tuple[Group, NodeRun]] = []
     number, start, end, member = [], [], [], []
     for group in groups:
-        members = np.asarray(group.members, dtype=np.int64)
+        members = group.members
         for run in group.execution.executed_nodes:
             number.append(np.full(len(members), len(runs), dtype=np.int64))
             start.append(_times(group, run.start_time))

@@ -10,7 +10,8 @@ import gc
 import hashlib
 import multiprocessing
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,7 +33,7 @@ from flowkit.simulation.population import contacts_of
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation
 from flowkit.simulation.rows import Group, Heads
-from flowkit.simulation.shared import Follower, Shared
+from flowkit.simulation.shared import Follower, Shared, State
 from flowkit.wire import cut, from_ms, to_ms
 
 Progress = Callable[[int, int], None]
@@ -213,28 +214,22 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
     shared = Shared(plan.flow, Limits()) if plan.share else None
     answers = Surroundings(plan, part)
     courses = _started(plan, part, shared)
-    alone: list[Course] = []
-    followers: list[Follower] = []
-
-    def kept(pair: tuple[Course, int]) -> tuple[Course, int]:
-        course = pair[0]
-        if isinstance(course, Follower):
-            followers.append(course)
-        else:
-            alone.append(course)
-        return pair
-
+    taken = Taken()
     if plan.channel is None:
-        # Nobody waits for anybody else: one after the other, which keeps the heap short.
-        for number, pair in enumerate(courses, start=1):
-            run([kept(pair)], answers, plan.until)
+        # Nobody waits for anybody else: one after the other takes the least room.
+        for number, (course, at) in enumerate(courses, start=1):
+            run([(course, at)], answers, plan.until)
+            taken.add(course)
             if progress is not None and number % STEP == 0:
                 progress(number, plan.total)
     else:
-        run(map(kept, courses), answers, plan.until)
+        all_ = list(courses)
+        run(all_, answers, plan.until)
+        for course, _ in all_:
+            taken.add(course)
     if progress is not None:
         progress(plan.total, plan.total)
-    part.groups = _grouped(followers, alone)
+    part.groups = taken.groups()
     return part
 
 
@@ -279,27 +274,38 @@ def _course(
     return Alone(index, plan.flow, execution, limits)
 
 
-def _grouped(followers: Iterable[Follower], alone: Iterable[Course]) -> list[Group]:
-    """Return the courses that were taken, each with those who took it."""
-    groups: dict[int, tuple[Any, list[int], list[list[int]]]] = {}
-    lonely = list(alone)
-    for follower in followers:
-        if follower.alone is not None:
-            lonely.append(follower.alone)
-            continue
-        state = follower.state
-        entry = groups.setdefault(id(state), (state, [], []))
-        entry[1].append(follower.index)
-        entry[2].append(follower.times)
-    made = [
-        Group(state.execution, state.origin, members, np.array(times, dtype=np.int64))
-        for state, members, times in groups.values()
-    ]
-    for course in lonely:
+class Taken:
+    """The courses that have been taken, each with those who took it."""
+
+    def __init__(self) -> None:
+        self._shared: dict[int, tuple[State, array[int], array[int]]] = {}
+        self._alone: list[Group] = []
+
+    def add(self, course: Course) -> None:
+        """Keep what is needed of an execution that has gone its course."""
+        if isinstance(course, Follower):
+            if course.alone is None:
+                entry = self._shared.get(id(course.state))
+                if entry is None:
+                    entry = course.state, array("q"), array("q")
+                    self._shared[id(course.state)] = entry
+                entry[1].append(course.index)
+                entry[2].extend(course.times)
+                return
+            course = course.alone
         assert isinstance(course, Alone)
         none = np.empty((1, 0), dtype=np.int64)
-        made.append(Group(course.execution, course.execution.id, [course.index], none))
-    return made
+        members = np.array([course.index], dtype=np.int64)
+        self._alone.append(Group(course.execution, course.execution.id, members, none))
+
+    def groups(self) -> list[Group]:
+        """Return them."""
+        made = []
+        for state, members, times in self._shared.values():
+            numbers = np.frombuffer(members, dtype=np.int64)
+            table = np.frombuffer(times, dtype=np.int64).reshape(len(numbers), -1)
+            made.append(Group(state.execution, state.origin, numbers, table))
+        return made + self._alone
 
 
 class Surroundings:

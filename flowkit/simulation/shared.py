@@ -20,10 +20,11 @@ from typing import Any
 
 from flowkit import engine
 from flowkit.course import Alone
-from flowkit.engine import Ended, Event, Limits, Performance
+from flowkit.engine import Ended, Limits, Performance, Resume
 from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.ledger import claimed, committed
+from flowkit.nodetype import Outcome
 from flowkit.simulation.asking import Question, answer_to, question_of
 from flowkit.simulation.moments import Moment, Untracked, plain, untold
 from flowkit.watching import watched
@@ -98,13 +99,15 @@ class Shared:
             self._roots[execution.contact_id is None] = root
         return Follower(self, index, execution, root, [at])
 
-    def take(self, follower: Follower, key: Any, event: Event, length: int) -> Any:
+    def take(
+        self, follower: Follower, key: Any, what: tuple[str, Outcome | None], length: int
+    ) -> Any:
         """Take a turn with the engine, and write down what it depended on; ALONE if in vain."""
         state = follower.state
         del follower.times[length + 1 :]
         taken = _Taken(self, follower, length)
         try:
-            turned = taken.turn(event)
+            turned = taken.turn(*what)
         except Untracked:
             state.turns.setdefault(key, ALONE)
             return ALONE
@@ -134,12 +137,14 @@ class Follower:
         self.alone: Alone | None = None
         self.asked: dict[str, Any] = {}
 
-    def step(self, event: Event, now: int) -> tuple[list[Performance], list[tuple[str, int]]]:
+    def step(
+        self, branch_id: str, outcome: Outcome | None, now: int
+    ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """See `Course`."""
         if self.alone is not None:
-            return self.alone.step(event, now)
+            return self.alone.step(branch_id, outcome, now)
         times, head = self.times, self.head
-        key = _outcome_key(event, head.id) if type(event) is Ended else event.branch_id
+        key = branch_id if outcome is None else _outcome_key(branch_id, outcome, head.id)
         length = len(times)
         times.append(now)
         try:
@@ -147,9 +152,9 @@ class Follower:
         except Untracked:
             there = ALONE
         if there is None:
-            there = self.shared.take(self, key, event, length)
+            there = self.shared.take(self, key, (branch_id, outcome), length)
         if there is ALONE:
-            return self._leave(length, event, now)
+            return self._leave(length, (branch_id, outcome), now)
         self.state = there.state
         wakes = [(branch, times[place] + offset // 1000) for branch, place, offset in there.wakes]
         if not there.effects:
@@ -177,28 +182,27 @@ class Follower:
         return there
 
     def _leave(
-        self, length: int, event: Event, now: int
+        self, length: int, what: tuple[str, Outcome | None], now: int
     ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """Go on alone from here."""
         del self.times[length:]
         execution = localised(self.state, self, untold)
         self.alone = Alone(self.index, self.shared.flow, _plain(execution), self.shared.limits)
-        return self.alone.step(event, now)
+        return self.alone.step(*what, now)
 
 
-def _outcome_key(event: Ended, own: str) -> tuple[Any, ...]:
+def _outcome_key(branch_id: str, outcome: Outcome, own: str) -> tuple[Any, ...]:
     """Return what distinguishes an outcome, whatever the id of the execution."""
-    outcome = event.outcome
     result = outcome.result
     if outcome.error is None:
         if result is None:
-            return (event.branch_id, outcome.status)
+            return (branch_id, outcome.status)
         if len(result) == 1:
             ((name, value),) = result.items()
             if type(value) is str:
-                return (event.branch_id, outcome.status, name, value.replace(own, "{id}"))
+                return (branch_id, outcome.status, name, value.replace(own, "{id}"))
     text = canonical([result, outcome.error])
-    return (event.branch_id, outcome.status, text.replace(own, "{id}"))
+    return (branch_id, outcome.status, text.replace(own, "{id}"))
 
 
 def localised(state: State, follower: Follower, told: Any) -> Execution:
@@ -247,8 +251,8 @@ class _Taken:
         self.place = length
         self.said: list[tuple[Question | Compared, Any]] = []
 
-    def turn(self, event: Event) -> Turned:
-        """Return what comes of an event."""
+    def turn(self, branch_id: str, outcome: Outcome | None) -> Turned:
+        """Return what comes of it when a branch goes on."""
         shared, follower = self.shared, self.follower
         if shared.states >= STATES_MOST:
             raise Untracked("too many records")
@@ -257,9 +261,8 @@ class _Taken:
         if execution.bytes > shared.limits.execution_bytes // 2:
             raise Untracked("the limit of an execution's growth comes near")
         now = self.moment(follower.times[self.place], self.place)
-        execution, claim = claimed(execution, event.branch_id)
-        if isinstance(event, Ended):
-            event = replace(event, at=now)
+        execution, claim = claimed(execution, branch_id)
+        event = Resume(branch_id) if outcome is None else Ended(branch_id, outcome, now)
         flow = watched(shared.flow, self.decided)
         turn = engine.advance(flow, claim, [event], now=now, limits=shared.limits)
         after = committed(execution, turn.patch, now)

@@ -18,10 +18,9 @@ from typing import Any
 import flowkit as fk
 from flowkit import engine
 from flowkit.course import Alone
-from flowkit.engine import Ended, Resume
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
-from flowkit.wire import from_ms, to_ms
+from flowkit.wire import to_ms
 from tests.benchmarks.stage import run
 from tests.processes import peak_memory
 
@@ -77,15 +76,12 @@ def bare(number: int) -> int:
         execution = engine.start(flow, {"contact": contact}, execution_id="x", now=AT)
         assert execution is not None
         course, now = Alone(0, flow, execution), to_ms(AT)
-        event: Any = Resume("root")
-        while event is not None:
-            effects, wakes = course.step(event, now)
-            event = None
-            if effects:
-                done = Outcome("completed", result={"messageId": "x"})
-                event = Ended("root", done, from_ms(now))
-            elif wakes:
-                event, now = Resume("root"), wakes[0][1]
+        going, outcome = True, None
+        while going:
+            effects, wakes = course.step("root", outcome, now)
+            going = bool(effects or wakes)
+            outcome = Outcome("completed", result={"messageId": "x"}) if effects else None
+            now = wakes[0][1] if wakes else now
         steps += len(course.execution.executed_nodes)
     return steps
 
