@@ -7,7 +7,7 @@ of it, in which times are moments, and differ in their ids and times. Imports pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -168,10 +168,23 @@ def _results(
     """Return the results, in which each execution has its own id."""
     values = np.empty(len(which), dtype=object)
     given = _joined([np.array([run.result is not None for _, run in runs], dtype=np.int64)])
-    for row in np.flatnonzero(given[which]) if len(runs) else ():
-        group, run = runs[which[row]]
-        values[row] = renamed(run.result, group.origin, ids[whom[row]])
+    if not len(runs):
+        return values
+    makers = [_maker(run.result, group.origin) for group, run in runs]
+    rows = np.flatnonzero(given[which])
+    for row, number, own in zip(rows.tolist(), which[rows].tolist(), ids[whom[rows]], strict=True):
+        values[row] = makers[number](own)
     return values
+
+
+def _maker(result: dict[str, Any] | None, origin: str) -> Callable[[str], Any]:
+    """Return what makes the result of an execution of its id."""
+    if result is not None and len(result) == 1:
+        ((name, value),) = result.items()
+        if isinstance(value, str):
+            parts = value.split(origin)
+            return lambda own: {name: own.join(parts)}
+    return lambda own: renamed(result, origin, own)
 
 
 def _times(group: Group, moment: datetime | None) -> Integers:
