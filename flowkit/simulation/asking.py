@@ -128,6 +128,8 @@ class _Seen:
         return self._scope.evaluate(logic)
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("flow_id", "node_id", "time_zone"):  # the same for all of whom it is asked
+            return getattr(self._scope, name)
         raise Untracked(name)
 
 

@@ -1,6 +1,7 @@
 """The simulator, beside the bare engine: a welcome series of 12 nodes and 7 days.
 
-Contacts have a plan, a country and a first name; two conditions ask for them. One message in fifty
+Contacts have a country, for which a condition asks, and a first name; a split divides them. One
+message in fifty
 is refused. `shared` is what `simulate` does, `alone` lets every execution take every turn of the
 engine, `bare` is the engine's turns and their bookkeeping and nothing else: neither heap, nor
 randomness, nor frames. A step is a node run. Times of the processor stand beside those of the
@@ -27,7 +28,6 @@ from tests.processes import peak_memory
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
 FIELDS: dict[str, dict[Any, float]] = {
     "country": {"BR": 3, "US": 1},
-    "plan": {"pro": 1, "free": 2},
     "first_name": {f"Name{number}": 1 for number in range(1_000)},
 }
 BEHAVIOUR = fk.Behaviour(reactions=[fk.Reaction(failed=0.02, read=0.6, replied=0.1)])
@@ -45,10 +45,12 @@ def welcome() -> Flow:
             otherwise=lambda b: b.send(text="Hi {{ contact.first_name }}", id="hi"),
         )
         .delay(days=2)
-        .when(
-            fk.contact.plan == "pro",
-            then=lambda b: b.send(text="Thank you for going pro", id="pro"),
-            otherwise=lambda b: b.delay(days=1).send(text="Go pro", id="free"),
+        .split(
+            {"offer": 45, "reminder": 55},
+            on={
+                "offer": lambda b: b.send(text="Half price", id="offer"),
+                "reminder": lambda b: b.delay(days=1).send(text="Go pro", id="reminder"),
+            },
         )
         .delay(days=3)
         .send(text="See you", id="bye")

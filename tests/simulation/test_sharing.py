@@ -110,11 +110,11 @@ PEOPLE = [
 HELLO = ("SEND_MESSAGE", {"kind": "text", "text": "Hi"})
 
 
-def alike(flow: Flow, **arguments: Any) -> Any:
+def alike(flow: Flow, people: Any = PEOPLE, **arguments: Any) -> Any:
     """Return the node runs of a flow, which are the same whether turns are shared or not."""
     arguments = {"at": AT, "over": timedelta(minutes=10)} | arguments
     one, two = (
-        simulate(flow, PEOPLE, BEHAVIOUR, share=share, **arguments) for share in (True, False)
+        simulate(flow, people, BEHAVIOUR, share=share, **arguments) for share in (True, False)
     )
     pd.testing.assert_frame_equal(one.executions, two.executions)
     pd.testing.assert_frame_equal(one.node_runs, two.node_runs)
@@ -133,6 +133,32 @@ def test_whatever_a_node_does(how: str) -> None:
     odd = {"hello": HELLO, "odd": ("TEST_ODD", {"how": how})}
     runs = alike(flow_of(odd, "start > hello > odd > end"))
     assert "odd" in set(runs["node_id"])
+
+
+def test_whatever_the_built_in_nodes_decide() -> None:
+    """Choices, chance, calendars and variables, in zones of the contacts' own."""
+    brazil, night = fk.contact.country == "BR", {"opens": "20:00", "closes": "06:00"}
+    flow = (
+        fk.Flow("All", trigger="x", settings={"timeZone": "Asia/Kolkata"})
+        .send(text="Hi {{ contact.plan }}", id="hello")
+        .switch(
+            {"pro": fk.contact.plan == "pro", "br": brazil},
+            on={"pro": lambda b: b.delay_days(1, at="09:30")},
+            otherwise=lambda b: b.delay_weekday("monday", at="09:00"),
+        )
+        .split({"a": 1, "b": 1}, on={"a": lambda b: b.send(text="{{ vars.none }}A", id="arm")})
+        .delay_until("2026-12-10T{{ contact.hour }}:00", id="date")
+        .sending_window(**night)
+        .set_variable({"number": fk.contact.n})
+        .when(fk.variables.number > 1, then=lambda b: b.send(text="{{ vars.number }}"))
+        .end()
+    )
+    zones = ("America/Sao_Paulo", "Europe/Berlin", None)
+    people = [
+        person | {"hour": f"{10 + i % 3}"} | ({"timezone": zones[i % 3]} if zones[i % 3] else {})
+        for i, person in enumerate(PEOPLE)
+    ]
+    alike(flow, people=people)
 
 
 def test_results_and_variables_are_each_executions_own() -> None:
