@@ -169,9 +169,6 @@ class Simulation:
 
 def _is_message(node_runs: pd.DataFrame) -> pd.Series[Any]:
     """Return which runs left a message's id behind."""
-    given = [
-        isinstance(result, dict) and str(result.get("messageId", "")).startswith("sim.")
-        for result in node_runs["result"]
-    ]
+    given = [isinstance(result, dict) and "messageId" in result for result in node_runs["result"]]
     done = node_runs["status"] == "completed"
     return pd.Series(given, index=node_runs.index, dtype=bool) & done.astype(bool)
