@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from flowkit import engine
-from flowkit.engine import Ended, Limits, Performance, Resume
+from flowkit.engine import Limits, Performance
 from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.ledger import claimed, committed
+from flowkit.ledger import advanced
 from flowkit.nodetype import Outcome
 from flowkit.wire import from_ms, to_ms
 
@@ -56,18 +55,13 @@ class Alone:
         self, branch_id: str, outcome: Outcome | None, now: int
     ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """See `Course`."""
-        moment = from_ms(now)
-        event = Resume(branch_id) if outcome is None else Ended(branch_id, outcome, moment)
-        execution, claim = claimed(self.execution, branch_id)
-        turn = engine.advance(self.flow, claim, [event], now=moment, limits=self.limits)
-        self.execution = committed(execution, turn.patch, moment)
-        wakes = []
-        for branch in (*(move.branch for move in turn.patch.move), *turn.patch.spawn):
-            if branch.status == "ready":
-                wakes.append((branch.branch_id, now))
-            elif branch.status == "waiting" and branch.resume_at is not None:
-                wakes.append((branch.branch_id, to_ms(branch.resume_at)))
-        return turn.effects, wakes
+        made = advanced(
+            self.flow, self.execution, branch_id, outcome, now=from_ms(now), limits=self.limits
+        )
+        if made is None:
+            return [], []
+        self.execution = made.execution
+        return made.effects, [(going, to_ms(at)) for going, at in made.going]
 
 
 def run(courses: Iterable[tuple[Course, int]], answers: Answers, until: int | None = None) -> None:

@@ -4,7 +4,7 @@ Owns the questions. A node sees the engine's own `Scope`. The first time that it
 looks at is watched: one that looks at nothing but counts on from the time always decides the
 same; one that only evaluates conditions over contact and payload decides the same wherever these
 have the same values there; any other is asked each time.
-May import `scope`, `execution`, `nodetype`, `outcome`, `walk`, `flow`, and `reading`, `moments`,
+May import `scope`, `execution`, `nodetype`, `outcome`, `wire`, `flow`, and `reading`, `moments`,
 `rows` beside it.
 """
 
@@ -23,8 +23,7 @@ from flowkit.scope import Scope
 from flowkit.simulation.moments import Moment, Untracked, Watched, untold
 from flowkit.simulation.reading import Paths, evaluated, reads, rendered
 from flowkit.simulation.rows import renamed
-from flowkit.walk import later
-from flowkit.wire import canonical, from_ms, to_ms
+from flowkit.wire import canonical, from_ms, later, to_ms
 
 KNOWN_MOST = 10_000
 """Decisions that are kept of one question."""

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from flowkit import engine
 from flowkit.course import Alone
-from flowkit.engine import Ended, Limits, Performance, Resume
+from flowkit.engine import Limits, Performance
 from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.ledger import claimed, committed
+from flowkit.ledger import advanced
 from flowkit.nodetype import Outcome
 from flowkit.simulation.asking import Question, answer_to, question_of
 from flowkit.simulation.moments import Moment, Untracked, plain, untold
@@ -261,23 +260,19 @@ class _Taken:
         if execution.bytes > shared.limits.execution_bytes // 2:
             raise Untracked("the limit of an execution's growth comes near")
         now = self.moment(follower.times[self.place], self.place)
-        execution, claim = claimed(execution, branch_id)
-        event = Resume(branch_id) if outcome is None else Ended(branch_id, outcome, now)
         flow = watched(shared.flow, self.decided)
-        turn = engine.advance(flow, claim, [event], now=now, limits=shared.limits)
-        after = committed(execution, turn.patch, now)
+        made = advanced(flow, execution, branch_id, outcome, now=now, limits=shared.limits)
+        if made is None:
+            return Turned(State(execution, own), [], [])
+        after, performed, going = made
         wakes = []
-        for branch in (*(move.branch for move in turn.patch.move), *turn.patch.spawn):
-            at = branch.resume_at if branch.status == "waiting" else None
-            if branch.status == "ready":
-                at = now
-            if at is not None:
-                if not isinstance(at, Moment):
-                    raise Untracked("a time that is the same for all")
-                wakes.append((branch.branch_id, at.place, at.offset))
+        for going_on, at in going:
+            if not isinstance(at, Moment):
+                raise Untracked("a time that is the same for all")
+            wakes.append((going_on, at.place, at.offset))
         nodes = {b.branch_id: b.current_node_id for b in after.branches}
         effects = [
-            (p.branch_id, p.key[len(own) :], p.attempt, nodes[p.branch_id]) for p in turn.effects
+            (p.branch_id, p.key[len(own) :], p.attempt, nodes[p.branch_id]) for p in performed
         ]
         shared.states += 1
         return Turned(State(after, own), effects, wakes)
