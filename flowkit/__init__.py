@@ -1,6 +1,8 @@
 """flowkit: define WhatsApp marketing flows in Python, check them, run them, read their history."""
 
-from flowkit.client import Client as Client
+import typing as _typing
+from importlib import import_module as _import_module
+
 from flowkit.errors import Conflict as Conflict
 from flowkit.errors import FlowkitError as FlowkitError
 from flowkit.errors import Invalid as Invalid
@@ -27,3 +29,39 @@ from flowkit.nodetype import node_types as node_types
 from flowkit.problems import Problem as Problem
 from flowkit.retry import RetryPolicy as RetryPolicy
 from flowkit.validate import validate as validate
+
+if _typing.TYPE_CHECKING:
+    from flowkit.client import Client as Client
+    from flowkit.simulation import After as After
+    from flowkit.simulation import Behaviour as Behaviour
+    from flowkit.simulation import Channel as Channel
+    from flowkit.simulation import Population as Population
+    from flowkit.simulation import Prices as Prices
+    from flowkit.simulation import Reaction as Reaction
+    from flowkit.simulation import Simulation as Simulation
+    from flowkit.simulation import simulate as simulate
+    from flowkit.trial import test as test
+
+_LATER = {
+    "After": "flowkit.simulation",
+    "Behaviour": "flowkit.simulation",
+    "Channel": "flowkit.simulation",
+    "Client": "flowkit.client",
+    "Population": "flowkit.simulation",
+    "Prices": "flowkit.simulation",
+    "Reaction": "flowkit.simulation",
+    "Simulation": "flowkit.simulation",
+    "simulate": "flowkit.simulation",
+    "test": "flowkit.trial",
+}
+"""Names that are loaded when they are first used, for what they bring along takes its time."""
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in _LATER:
+        return getattr(_import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -2,7 +2,7 @@
 
 Owns the record, its JSON in and out, the fluent start, and the look-ups that the engine makes for
 every node. Imports `build`, `graph`, `layout`, `nodetype`, `shape`, `errors`, `problems`;
-`validate` only when asked.
+`validate` and `trial` only when asked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from flowkit.build import Fluent, OpenEnd
 from flowkit.errors import Invalid, NotFound
@@ -27,6 +27,9 @@ from flowkit.nodetype import NodeType, node_type, read_node
 from flowkit.problems import Problem, pointer
 from flowkit.shape import Shape, shape_of
 from flowkit.wire import INTERNAL
+
+if TYPE_CHECKING:
+    from flowkit.trial import Journey
 
 TRIGGER_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -294,6 +297,36 @@ class Flow(Fluent, Record):
         from flowkit.validate import check_flow
 
         return check_flow(self)
+
+    def explain(
+        self,
+        contact: Mapping[str, Any],
+        *,
+        at: datetime | str | None = None,
+        payload: Any = None,
+    ) -> Journey:
+        """Return what happens to a contact, and why: each node's decision, rule and values.
+
+        Every effect succeeds at once; `flowkit.test` tries other cases. What it returns is a text
+        when printed, and JSON data by ``to_records()``.
+
+        Parameters
+        ----------
+        contact : mapping
+            Such as ``{"id": "c1", "phone": "+5511999990000", "country": "BR"}``.
+        at : datetime or str, optional
+            When the flow is started; ISO 8601 with its zone where it is a text.
+        payload : JSON value, optional
+            Of the trigger; ``{"contact": contact}`` without.
+
+        Raises
+        ------
+        Invalid
+            When the flow has errors or cannot be started so.
+        """
+        from flowkit.trial import explain
+
+        return explain(self, contact, at=at, payload=payload)
 
     @cached_property
     def _behaviours(self) -> dict[str, NodeType]:

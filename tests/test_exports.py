@@ -8,18 +8,30 @@ import inspect
 import pkgutil
 from pathlib import Path
 
+import pytest
+
 import flowkit
 
 SOURCE = Path(flowkit.__file__).read_text("utf-8")
-IMPORTS = [node for node in ast.parse(SOURCE).body if isinstance(node, ast.ImportFrom)]
+BODY = ast.parse(SOURCE).body
+IMPORTS = [node for node in BODY if isinstance(node, ast.ImportFrom) and node.module != "importlib"]
+LATER = [node for branch in BODY if isinstance(branch, ast.If) for node in branch.body]
 NAMES = [alias.asname for node in IMPORTS for alias in node.names]
 
 
-def test_each_name_is_exported_by_itself_and_in_order() -> None:
-    assert all(len(node.names) == 1 for node in IMPORTS)
-    keys = [(node.module, node.names[0].name) for node in IMPORTS]
+@pytest.mark.parametrize("imports", [IMPORTS, LATER])
+def test_each_name_is_exported_by_itself_and_in_order(imports: list[ast.ImportFrom]) -> None:
+    assert all(len(node.names) == 1 for node in imports)
+    keys = [(node.module, node.names[0].name) for node in imports]
     assert keys == sorted(keys)
-    assert all(node.names[0].name == node.names[0].asname for node in IMPORTS)
+    assert all(node.names[0].name == node.names[0].asname for node in imports)
+
+
+def test_what_is_loaded_later_is_what_type_checkers_see() -> None:
+    seen = {node.names[0].name: node.module for node in LATER if isinstance(node, ast.ImportFrom)}
+    assert seen == flowkit._LATER
+    assert list(flowkit._LATER) == sorted(flowkit._LATER)
+    assert set(flowkit._LATER) <= set(dir(flowkit))
 
 
 def test_there_is_nothing_else() -> None:
@@ -37,12 +49,12 @@ def test_no_module_takes_the_place_of_a_name() -> None:
     """A module that is imported late becomes an attribute of the package."""
     for module in pkgutil.walk_packages(flowkit.__path__, "flowkit."):
         importlib.import_module(module.name)
-    for name in NAMES:
+    for name in (*NAMES, *flowkit._LATER):
         assert not inspect.ismodule(getattr(flowkit, name)), name
 
 
 def test_each_is_documented() -> None:
-    for name in NAMES:
+    for name in (*NAMES, *flowkit._LATER):
         value = getattr(flowkit, name)
         if inspect.isclass(value) or inspect.isfunction(value):
             assert inspect.getdoc(value), name

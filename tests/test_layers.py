@@ -23,6 +23,7 @@ ALLOWED: list[tuple[str, set[str]]] = [
     ("flowkit/history/archive.py", {"flowkit", "pandas", "numpy", "pyarrow"}),
     ("flowkit/history/layout.py", {"flowkit", "pyarrow", "fsspec"}),
     ("flowkit/history/", {"flowkit", "pandas", "numpy"}),
+    ("flowkit/simulation/", {"flowkit", "pandas", "numpy"}),
     ("flowkit/testing/", {"flowkit", "pytest", "hypothesis"}),
     ("flowkit/", {"flowkit", *CORE}),
     ("service/store/mongo/", {"flowkit", "service", "mongoengine", "pymongo"}),
@@ -64,6 +65,7 @@ ON_TOP = (
     "flowkit.broadcast_calls",
     "flowkit.connection",
     "flowkit.history",
+    "flowkit.simulation",
     "flowkit.testing",
 )
 # What decides how executions go on: no clock, no chance, no outside.
@@ -73,6 +75,7 @@ PURE = [
         *("engine.py", "turn.py", "walk.py", "byhand.py", "retry.py", "size.py", "scope.py"),
         *("outcome.py", "broadcast.py", "jsonlogic.py", "template.py", "joins.py", "shape.py"),
         *("whatsapp.py", "filling.py", "limits.py", "sharing.py"),
+        *("dialect.py", "ledger.py", "course.py", "watching.py", "trial.py"),
     )
 ] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))
 OUTSIDE = {"os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"} | {
@@ -119,7 +122,8 @@ def test_the_core_knows_nothing_of_what_is_on_top(path: Path) -> None:
         "flowkit/broadcast_calls.py",
         "flowkit/connection.py",
     )
-    if core and not place.startswith(("flowkit/history/", "flowkit/testing/")):
+    on_top = ("flowkit/history/", "flowkit/simulation/", "flowkit/testing/")
+    if core and not place.startswith(on_top):
         for name in imports(path):
             assert not any(within(name, top) for top in ON_TOP), f"{place} imports {name}"
 
@@ -155,7 +159,8 @@ HEAVY = {
 @pytest.mark.parametrize(
     ("modules", "unwanted"),
     [
-        ("flowkit", HEAVY),
+        ("flowkit", HEAVY | {"liquid", "httpx"}),
+        ("flowkit.trial, flowkit.simulation", HEAVY),
         ("flowkit, flowkit.engine, flowkit.nodes", HEAVY),
         ("flowkit.history", {"fsspec", "pyarrow.dataset", "flask"}),
         ("service.store.open", HEAVY),

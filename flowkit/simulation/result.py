@@ -1,0 +1,174 @@
+"""What a simulation came to: the frames of the history, messages, and a summary.
+
+Owns `Simulation`. What readers did with messages is drawn when it is asked for, from the same
+numbers every time. Imports pandas and numpy, `behaviour`, `prices`, `rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from flowkit.flow import Flow
+from flowkit.history.frames import TEXT
+from flowkit.history.metrics import node_table
+from flowkit.simulation.behaviour import Behaviour, after_sending
+from flowkit.simulation.prices import Prices
+from flowkit.simulation.rows import MISSING, Group, Heads, frames, moments_of
+
+if TYPE_CHECKING:
+    from flowkit.simulation.run import Part
+
+MESSAGES = ("sent_at", "delivered_at", "read_at", "replied_at", "clicked_at", "bought_at")
+"""Times of a message; missing where it did not come to that."""
+
+
+class Simulation:
+    """What happened in a simulation.
+
+    Attributes
+    ----------
+    executions, node_runs : pandas.DataFrame
+        As `flowkit.history.executions` and `flowkit.history.node_runs` give them of production.
+    messages : pandas.DataFrame
+        One row per message that the channel took: ``execution_id``, ``contact_id``, ``node_id``,
+        then when it was sent, delivered, read, replied to, clicked, and when its reader bought.
+    turned_away : int
+        Contacts for whom the flow's filter said no.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        contacts: Sequence[dict[str, Any]],
+        parts: Sequence[Part],
+        behaviour: Behaviour,
+        seed: int,
+        prices: Prices | None,
+    ) -> None:
+        self.flow = flow
+        self.turned_away = sum(part.turned_away for part in parts)
+        self._contacts = [contacts[row] for part in parts for row in part.rows]
+        self._heads = Heads(
+            [i for part in parts for i in part.heads.ids],
+            [i for part in parts for i in part.heads.contact_ids],
+        )
+        self._groups: list[Group] = []
+        first = 0
+        for part in parts:
+            for group in part.groups:
+                members = group.members + first
+                self._groups.append(Group(group.execution, group.origin, members, group.times))
+            first += len(part.rows)
+        self._behaviour, self._seed, self._prices = behaviour, seed, prices
+
+    @cached_property
+    def _frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return frames(self._groups, self._heads)
+
+    @property
+    def executions(self) -> pd.DataFrame:
+        """One row per execution."""
+        return self._frames[0]
+
+    @property
+    def node_runs(self) -> pd.DataFrame:
+        """One row per node run."""
+        return self._frames[1]
+
+    @cached_property
+    def messages(self) -> pd.DataFrame:
+        """One row per message that the channel took, in the order of `node_runs`."""
+        sent = self.node_runs[_is_message(self.node_runs)]
+        by_id = dict(zip(self._heads.ids, self._contacts, strict=True))
+        optouts: dict[str, int] = {}
+        rows = [
+            after_sending(
+                self._behaviour, self._seed, by_id[execution_id], contact_id, node, attempt, at,
+                optouts,
+            )
+            for execution_id, contact_id, node, attempt, at in zip(
+                sent["execution_id"], sent["contact_id"].fillna(""), sent["node_id"],
+                sent["retry_count"], sent["end_time"].astype("int64"), strict=True,
+            )
+        ]  # fmt: skip
+        kept = sent[["execution_id", "contact_id", "node_id"]].reset_index(drop=True)
+        for place, name in enumerate(MESSAGES):
+            times = [MISSING if row[place] is None else row[place] for row in rows]
+            kept[name] = moments_of(np.array(times, dtype=np.int64))
+        return kept.astype({"node_id": TEXT})
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row per node: how often it was entered, how that ended, what came of it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `flowkit.history.node_table` has it, and for message nodes ``delivered``, ``read``,
+            ``replied``, ``clicked`` and ``bought`` (Int64), ``last_sent`` (time), and ``cost``
+            where prices are given (float; messages without a known price count as missing).
+        """
+        table = node_table(self.node_runs)
+        messages = self.messages
+        grouped = messages.groupby("node_id")
+        for name in MESSAGES[1:]:
+            counts = grouped[name].count()
+            column = name.removesuffix("_at")
+            table[column] = table["node_id"].map(counts).astype("Int64")
+        last = grouped["sent_at"].max().reindex(table["node_id"])
+        table["last_sent"] = last.reset_index(drop=True)
+        if self._prices is not None:
+            table["cost"] = table["node_id"].map(self._costs().groupby(messages["node_id"]).sum(
+                min_count=1))  # fmt: skip
+        return table
+
+    def cost(self) -> float:
+        """Return what all delivered messages cost, in the currency of the prices.
+
+        Raises
+        ------
+        ValueError
+            Without prices.
+        """
+        return float(self._costs().sum())
+
+    def _costs(self) -> pd.Series[Any]:
+        if self._prices is None:
+            raise ValueError("simulate(..., prices=Prices(...)) knows what messages cost")
+        by_id = dict(zip(self._heads.ids, self._contacts, strict=True))
+        prices = self._prices
+        messages = self.messages
+        costs = [
+            prices.of(node, str(by_id[execution_id].get("phone", ""))) if arrived else 0.0
+            for execution_id, node, arrived in zip(
+                messages["execution_id"],
+                messages["node_id"],
+                messages["delivered_at"].notna(),
+                strict=True,
+            )
+        ]
+        return pd.Series(costs, dtype="float64", index=messages.index)
+
+    def __repr__(self) -> str:
+        return f"{self._title()}\n{self.summary().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        table: str = self.summary().to_html(index=False)
+        return f"<p>{self._title()}</p>{table}"
+
+    def _title(self) -> str:
+        statuses = self.executions["status"].value_counts()
+        said = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        away = f"; {self.turned_away} turned away by the filter" if self.turned_away else ""
+        return f"{len(self.executions)} simulated executions: {said or 'none'}{away}"
+
+
+def _is_message(node_runs: pd.DataFrame) -> pd.Series[Any]:
+    """Return which runs left a message's id behind."""
+    given = [isinstance(result, dict) and "messageId" in result for result in node_runs["result"]]
+    done = node_runs["status"] == "completed"
+    return pd.Series(given, index=node_runs.index, dtype=bool) & done.astype(bool)
