@@ -170,7 +170,9 @@ class Fluent:
                 raise TypeError(f"{name}() {error}; it takes {takes}") from None
             node_id = kwargs.pop("id", None)
             on = {handle: kwargs.pop(word, None) for word, handle in ways.items()}
-            return self.then(cls.from_call(*args, **kwargs), id=node_id, on=on)
+            # Which ways there are may follow from the config: only what is given is asked for.
+            given = {handle: branch for handle, branch in on.items() if branch is not None}
+            return self.then(cls.from_call(*args, **kwargs), id=node_id, on=given)
 
         step.__name__ = step.__qualname__ = name
         step.__doc__ = _doc(cls)

@@ -82,7 +82,7 @@ def retry(
     chosen = [branch for node, branch in failed.items() if not node_ids or node in node_ids]
     patch = Patch(execution.id, revision=execution.revision, durable=True)
     for branch in chosen:
-        _put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
+        put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
     if pinned is not None and version is not None and version.version != pinned.version:
         _go_on_in(patch, execution, chosen, pinned, version)
     return patch
@@ -115,7 +115,7 @@ def cancel(execution: Execution, *, now: datetime) -> Patch:
     patch = Patch(execution.id, revision=execution.revision, cancel=True, durable=True)
     for branch in execution.branches:
         if branch.status in OPEN:
-            _put(patch, branch, "cancelled")
+            put(patch, branch, "cancelled")
     for run in execution.executed_nodes:
         if run.status == "waiting":
             ended = replace(run, status="cancelled", end_time=now)
@@ -125,7 +125,7 @@ def cancel(execution: Execution, *, now: datetime) -> Patch:
     return patch
 
 
-def _put(
+def put(
     patch: Patch,
     branch: Branch,
     status: BranchStatus,
@@ -178,7 +178,7 @@ def _go_on_in(
         run = _run_at(runs, execution, branch)
         node = branch.current_node_id
         ahead = [node] if run.status == "failed" else version.targets(node, run.source_handle)
-        _put(patch, branch, "waiting", resume_data(branch, ahead), branch.resume_at)
+        put(patch, branch, "waiting", resume_data(branch, ahead), branch.resume_at)
     patch.flow_version = version.version
 
 

@@ -1,10 +1,11 @@
 """The engine: what happens next, as pure functions.
 
-Owns every transition of an execution: `start`, `advance`, `retry`, `cancel`, `evidence`. Each
+Owns every transition of an execution: `start`, `advance`, `receive`, `retry`, `cancel`,
+`evidence`. Each
 takes what is known and the time, and returns patches and effects; none reads a clock, draws a
 random number, touches the outside or changes what it was given. Drivers (the service's worker,
 the simulator) commit the patches, perform the effects and report back as events.
-May import `turn`, `walk`, `byhand`, `scope`, `outcome`, `size`, `flow`, `expression`,
+May import `turn`, `walk`, `byhand`, `receive`, `scope`, `outcome`, `size`, `flow`, `expression`,
 `jsonlogic`, `execution`, `problems`, `errors`, `wire`.
 """
 
@@ -29,12 +30,14 @@ from flowkit.execution import (
     Patch,
     Settle,
 )
+from flowkit.execution import Received as Received
 from flowkit.expression import search
 from flowkit.flow import Flow
 from flowkit.jsonlogic import evaluate, truthy
 from flowkit.nodetype import Outcome
 from flowkit.outcome import kept_of
 from flowkit.problems import Problem
+from flowkit.receive import receive as receive
 from flowkit.scope import flow_facts
 from flowkit.size import RESERVED_BYTES, size_of_execution, size_of_run
 from flowkit.turn import Ended as Ended

@@ -68,6 +68,19 @@ class NodeRun:
     arrivals: tuple[str, ...] = field(default=(), metadata=INTERNAL)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """An event that came for an execution's contact while the execution was under way.
+
+    ``payload`` is what the sender sent; ``id`` tells the event from one that is delivered again.
+    """
+
+    id: str
+    type: str
+    payload: Any = None
+    at: datetime
+
+
 @dataclass(slots=True, kw_only=True)
 class Branch:
     """One line of progress through the flow: the unit of ownership.
@@ -95,7 +108,8 @@ class Execution:
 
     ``context`` is ``{"trigger": payload, "contact": object or null}``, frozen at the start.
     ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits; ``bytes`` is
-    its size by the estimate of `flowkit.size`.
+    its size by the estimate of `flowkit.size`. ``inbox`` holds the events that its flow listens
+    for, in the order in which they came.
     """
 
     id: str
@@ -116,6 +130,7 @@ class Execution:
     failed: int = field(default=0, metadata=INTERNAL)
     revision: int = field(default=0, metadata=INTERNAL)
     bytes: int = field(default=0, metadata=INTERNAL)
+    inbox: list[Received] = field(default_factory=list, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +202,11 @@ class Patch:
         New branches; guarded by the move of the branch that forked.
     arrive : list of Arrival
         Arrivals at END, counted once per branch; guarded by the move of each branch.
+    receive : list of Received
+        Events that are added to the inbox.
+    inbox : int, optional
+        Guard: the inbox holds so many events (else ``conflict``). Whoever has looked into it
+        and lets a branch wait has thus missed none.
     open, waiting, failed : int
         By how much the branch counts of the execution change.
     bytes : int
@@ -208,6 +228,8 @@ class Patch:
     move: list[Move] = field(default_factory=list)
     spawn: list[Branch] = field(default_factory=list)
     arrive: list[Arrival] = field(default_factory=list)
+    receive: list[Received] = field(default_factory=list)
+    inbox: int | None = None
     open: int = 0
     waiting: int = 0
     failed: int = 0
@@ -230,7 +252,8 @@ class Answer:
 
     ``ok``: all of it is committed. ``lost``: another branch owns the runs in `runs`.
     ``fenced``: the leases of the branches in `fenced` are gone. ``cancelled``: the execution
-    is. ``conflict``: the execution or a run changed meanwhile. Unless ``ok``, nothing of it is.
+    is. ``conflict``: the execution, its inbox or a run changed meanwhile. Unless ``ok``, nothing
+    of it is.
     `status`, `open`, `waiting` and `failed` are the execution's after the patch.
     """
 
@@ -262,7 +285,8 @@ class PageKey(NamedTuple):
 class ExecutionFilter:
     """Which executions a list holds; None means any.
 
-    ``since`` is inclusive and ``until`` exclusive; both are about ``created_at``.
+    ``since`` is inclusive and ``until`` exclusive; both are about ``created_at``. With ``live``
+    only those that have not ended.
     """
 
     flow_id: str | None = None
@@ -270,6 +294,7 @@ class ExecutionFilter:
     contact_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    live: bool = False
 
 
 def status_of(open: int, waiting: int, failed: int) -> ExecutionStatus:
@@ -290,6 +315,7 @@ def judge(
     revision: int,
     epochs: dict[str, int],
     runs: dict[str, NodeRun],
+    inbox: int = 0,
 ) -> Answer:
     """Check a patch's guards against what is recorded.
 
@@ -303,6 +329,8 @@ def judge(
         Epoch by id, of the branches that the patch moves.
     runs : dict
         Recorded runs by idempotency key, of the keys that the patch appends or settles.
+    inbox : int, optional
+        How many events the execution has received; asked for only when the patch has the guard.
 
     Returns
     -------
@@ -326,6 +354,8 @@ def judge(
             settle.retry_count,
         ):
             return Answer("conflict", status)
+    if patch.inbox is not None and patch.inbox != inbox:
+        return Answer("conflict", status)
     return Answer("ok", status)
 
 

@@ -254,6 +254,13 @@ class Flow(Fluent, Record):
                 return True
         return False
 
+    @cached_property
+    def listens(self) -> frozenset[str]:
+        """Types of the events that its executions may wait for."""
+        return frozenset(
+            event for node in self.nodes for event in self.behaviour(node.id).listens()
+        )
+
     def behaviour(self, node_id: str) -> NodeType:
         """Return the node type's instance with the node's config.
 

@@ -70,6 +70,32 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Await:
+    """Go on by `received` with an event that fits, or by `handle` when none has come by `until`.
+
+    The node run is ``waiting`` till then. An event that has come since the execution's start
+    fits too, unless this line of branches has gone on with it before.
+
+    Parameters
+    ----------
+    event : str
+        Type of the event.
+    until : datetime or None
+        When the wait is over; an event of that moment comes too late. None is never.
+    match : JSONLogic, optional
+        Condition on the scope and the event, which it sees as ``event``.
+    handle, received : str, optional
+        The ways out.
+    """
+
+    event: str
+    until: datetime | None
+    match: Any = None
+    handle: str | None = "timeout"
+    received: str | None = "received"
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """Do something outside, then go on by `handle`.
 
@@ -200,7 +226,11 @@ class NodeType:
         """Return what is wrong across fields; paths are relative to the config."""
         return ()
 
-    def run(self, ctx: Context) -> Next | Wait | Effect | Arrive:
+    def listens(self) -> tuple[str, ...]:
+        """Return the types of the events that a node with this config may wait for."""
+        return ()
+
+    def run(self, ctx: Context) -> Next | Wait | Await | Effect | Arrive:
         """Return what the node does; pure.
 
         Raises

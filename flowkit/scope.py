@@ -1,6 +1,6 @@
 """What a node sees while it runs.
 
-May import `flow`, `jsonlogic`, `template`, `execution`, `wire`.
+May import `flow`, `jsonlogic`, `template`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from flowkit.execution import Branch, Execution, NodeRun, idempotency_key
+from flowkit.errors import NodeFailed
+from flowkit.execution import Branch, Execution, NodeRun, Received, idempotency_key
 from flowkit.flow import Flow
-from flowkit.jsonlogic import evaluate
+from flowkit.jsonlogic import evaluate, truthy
 from flowkit.template import render
 from flowkit.wire import iso
 
@@ -49,6 +50,15 @@ class Scope:
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""
         return evaluate(logic, self._scope())
+
+    def fits(self, logic: Any, event: Received) -> bool:
+        """Return whether a condition holds with an event; one that cannot be applied does not."""
+        if logic is None:
+            return True
+        try:
+            return truthy(evaluate(logic, self._scope() | {"event": event.payload}))
+        except NodeFailed:  # events come in any shape
+            return False
 
     def render(self, template: str) -> str:
         """Return the text of a Liquid template over the scope."""

@@ -1,8 +1,8 @@
 """The walk: branches go through their flow until something stops them.
 
 Owns what a turn changes, and so the patch. `engine` is its public face.
-May import `turn`, `size`, `flow`, `nodetype`, `scope`, `outcome`, `retry`, `execution`, `errors`,
-`wire`.
+May import `turn`, `size`, `flow`, `nodetype`, `scope`, `inbox`, `outcome`, `retry`, `execution`,
+`errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from flowkit.execution import (
     idempotency_key,
 )
 from flowkit.flow import Flow
-from flowkit.nodetype import Arrive, Effect, Next, Wait
+from flowkit.inbox import awaiting, first_fit, went_on_with
+from flowkit.nodetype import Arrive, Await, Effect, Next, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import HAND, POLICY, again, in_series
 from flowkit.scope import Scope
@@ -69,6 +70,8 @@ class Walk:
     queue: list[Branch] = field(default_factory=list)
     durable: bool = False
     crowded: bool = False
+    looked: bool = False
+    """Whether something rests on what the inbox holds, or does not hold."""
     taken: int = 0
     """Bytes that this turn has taken so far, roughly; what the patch says is exact."""
 
@@ -104,6 +107,13 @@ class Walk:
             elif self.due(branch):
                 self.queue.append(branch)
         elif run.status == "waiting":
+            step = awaiting(self.flow, branch, self.scope(branch))
+            if step is not None and self.received(branch, run, step):
+                self.follow(branch, self.runs[run.idempotency_key])
+                return
+            if step is not None and step.until is None:
+                branch.status = "waiting"
+                return
             if not self.due(branch):
                 return
             self.rewrite(run, status="completed", end_time=self.now)
@@ -115,6 +125,17 @@ class Walk:
             # The outcome came to light after the branch had been given up: go on from it.
             branch.resume_at = branch.resume_data = None
             self.follow(branch, run)
+
+    def received(self, branch: Branch, run: NodeRun, step: Await) -> bool:
+        """Complete the run of a branch that waits for an event, if one has come for it."""
+        self.looked = True
+        event = first_fit(step, branch, self.scope(branch), self.head.inbox, self.runs)
+        if event is None:
+            return False
+        most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
+        self.rewrite(run, **went_on_with(event, step, most), end_time=self.now)
+        branch.resume_at = branch.resume_data = None
+        return True
 
     def due(self, branch: Branch) -> bool:
         """Return whether a branch need not wait; if it must, it goes on waiting."""
@@ -177,6 +198,15 @@ class Walk:
                 branch.status, branch.resume_at = "waiting", step.until
                 branch.resume_data = resume_data(branch, self.flow.targets(node_id, step.handle))
                 return
+            elif isinstance(step, Await):
+                run = self.record(branch, key, known, "waiting")
+                run.source_handle, branch.resume_at = step.handle, step.until
+                if self.received(branch, run, step):
+                    self.follow(branch, self.runs[key])
+                else:
+                    ahead = self.flow.targets(node_id, step.handle)
+                    branch.status, branch.resume_data = "waiting", resume_data(branch, ahead)
+                return
             elif self.room(branch):
                 run = self.record(branch, key, known, "running")
                 run.source_handle = step.handle
@@ -187,7 +217,7 @@ class Walk:
         """Return what the nodes see that the branch comes to."""
         return Scope(self.flow, self.head, branch, self.runs, self.now)
 
-    def checked(self, branch: Branch, said: Any) -> Next | Wait | Effect | Arrive:
+    def checked(self, branch: Branch, said: Any) -> Next | Wait | Await | Effect | Arrive:
         """Return what a node decided, in a form that can be kept; raise unless it can be done.
 
         Also that the way out leads somewhere: after an effect it would be too late to find out.
@@ -195,19 +225,23 @@ class Walk:
         node_id = branch.current_node_id
         if isinstance(said, Arrive):
             return said
-        if not isinstance(said, (Next, Wait, Effect)):
-            message = f"the node returned {said!r:.100}, not Next, Wait, Effect or Arrive"
+        if not isinstance(said, (Next, Wait, Await, Effect)):
+            message = f"the node returned {said!r:.100}, not Next, Wait, Await, Effect or Arrive"
             raise NodeFailed("node_error", message)
-        step: Next | Wait | Effect = said
+        step: Next | Wait | Await | Effect = said
         targets = self.flow.targets(node_id, step.handle)
-        if not targets:
-            message = f"no edge leaves handle {step.handle!r} of node {node_id}"
-            raise NodeFailed("handle_unconnected", message)
+        for handle in (step.handle, step.received) if isinstance(step, Await) else (step.handle,):
+            if not self.flow.targets(node_id, handle):
+                message = f"no edge leaves handle {handle!r} of node {node_id}"
+                raise NodeFailed("handle_unconnected", message)
         most = self.limits.result_bytes
         needed = RUN_BYTES
         if isinstance(step, Wait):
             step = replace(step, until=later(step.until), result=kept(step.result, most))
             needed += size_of(step.result) + size_of(branch.vars)
+        elif isinstance(step, Await):
+            step = replace(step, until=step.until and later(step.until))
+            needed += size_of(branch.vars)
         elif isinstance(step, Next):
             vars = branch.vars
             if step.result is not None or step.vars is not None:
@@ -419,6 +453,7 @@ class Walk:
             move=[Move(b, self.claim.branches[k].epoch) for k, b in self.touched.items()],
             spawn=list(self.spawned.values()),
             arrive=list(self.arrivals.values()),
+            inbox=len(self.head.inbox) if self.looked else None,
             durable=self.durable,
             bytes=self.grown(),
         )

@@ -86,12 +86,12 @@ def _check_place(branch: Branch, run: NodeRun | None) -> None:
     if branch.status == "waiting":
         assert own
         assert run is not None
-        assert branch.resume_at is not None
         assert branch.resume_data is not None
         assert branch.resume_data["branchId"] == branch.branch_id
         if run.status == "failed":  # and is to be tried again
             assert branch.resume_data["nextNodeIds"] == [run.node_id]
             assert run.end_time is not None
+            assert branch.resume_at is not None
             assert run.end_time < branch.resume_at
         else:
             assert run.status == "waiting"

@@ -135,6 +135,7 @@ class MemoryStore:
             revision=execution.revision,
             epochs={k: b.epoch for k, b in branches.items()},
             runs=runs,
+            inbox=len(execution.inbox),
         )
         if answer.outcome == "ok":
             self._change(execution, patch, branches, runs, now, lease_ms)
@@ -175,6 +176,7 @@ class MemoryStore:
             )
         execution.branches = sorted(branches.values(), key=lambda b: branch_order(b.branch_id))
         execution.executed_nodes = sorted(runs.values(), key=run_order)
+        execution.inbox = [*execution.inbox, *patch.receive]
         execution.open += patch.open
         execution.waiting += patch.waiting
         execution.failed += patch.failed

@@ -50,6 +50,7 @@ def test_the_first_node_types() -> None:
         "END",
         "SEND_MESSAGE",
         "TRIGGER",
+        "WAIT_FOR_EVENT",
     ]
     assert nodes.Delay is node_type("DELAY")
     assert list(node_types()) == sorted(node_types())

@@ -7,6 +7,7 @@ from flowkit.testing.contract.contacts import ContactsContract
 from flowkit.testing.contract.elections import ElectionsContract
 from flowkit.testing.contract.executions import ExecutionsContract
 from flowkit.testing.contract.flows import FlowsContract
+from flowkit.testing.contract.inbox import InboxContract
 from flowkit.testing.contract.parking import ParkingContract
 from flowkit.testing.contract.retention import RetentionContract
 from flowkit.testing.contract.triggers import TriggersContract
@@ -19,6 +20,7 @@ class StoreContract(
     RetentionContract,
     WorkContract,
     ParkingContract,
+    InboxContract,
     ContactsContract,
     TriggersContract,
     BroadcastsContract,

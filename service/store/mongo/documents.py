@@ -167,6 +167,7 @@ ExecutionDocument = _document(
     ("status", "resume_at"),
     ("-created_at", "-id"),
     {"fields": ["contact_id", "-created_at"], "sparse": True},
+    {"fields": ["contact_id", "status"], "sparse": True},
     # Elements have these only while they are ready, or held under a lease.
     {"fields": ["branches.ready_at"], "sparse": True},
     {"fields": ["branches.lease_at"], "sparse": True},

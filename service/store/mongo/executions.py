@@ -16,7 +16,7 @@ from flowkit.execution import Execution, ExecutionFilter, PageKey
 from flowkit.wire import camel
 from service.store.mongo.database import DUPLICATE, MongoDatabase
 from service.store.mongo.documents import ExecutionDocument
-from service.store.mongo.known import BRANCHES, RUNS, executions, read_execution
+from service.store.mongo.known import BRANCHES, INBOX, LIVE, RUNS, executions, read_execution
 
 PARTS = ("context", "branches", "executed_nodes")
 
@@ -71,19 +71,16 @@ class MongoExecutions:
             )
             if value is not None
         }
+        if where.live:
+            query["status"] = LIVE if where.status is None else LIVE | {"$eq": where.status}
         bounds = {"$gte": where.since, "$lt": where.until}
         created = {operator: moment for operator, moment in bounds.items() if moment is not None}
         if created:
             query["createdAt"] = created
         if after is not None:
             query["$or"] = older(after)
-        hidden = {camel(part): 0 for part in PARTS if part not in set(include)}
-        found = (
-            self._db.rows(ExecutionDocument)
-            .find(query, hidden or None)
-            .sort(NEWEST_FIRST)
-            .limit(limit)
-        )
+        hidden = {camel(part): 0 for part in (*PARTS, INBOX) if part not in set(include)}
+        found = self._db.rows(ExecutionDocument).find(query, hidden).sort(NEWEST_FIRST).limit(limit)
         return [read_execution({BRANCHES: [], RUNS: [], **document}) for document in found]
 
 

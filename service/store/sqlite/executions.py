@@ -15,6 +15,7 @@ from service.store.sqlite.file import SqliteFile
 from service.store.sqlite.rows import (
     HEAD,
     INSERT_BRANCH,
+    WHOLE,
     fill,
     head_values,
     marks,
@@ -64,7 +65,7 @@ class SqliteExecutions:
             if row is None:
                 raise NotFound(f"there is no execution {execution_id}")
             execution = read_head(row)
-            fill(c, [execution], ("context", "branches", "executed_nodes"))
+            fill(c, [execution], WHOLE)
         return execution
 
     def list_executions(
@@ -85,6 +86,8 @@ class SqliteExecutions:
             if value is not None:
                 clauses.append(clause)
                 values.append(value)
+        if where.live:
+            clauses.append("ended_at IS NULL")
         if where.status is not None:
             if where.status not in EXECUTION_STATUSES:
                 return []

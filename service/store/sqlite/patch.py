@@ -19,6 +19,7 @@ from service.store.sqlite.rows import (
     RUN,
     branch_values,
     claim_at,
+    event_values,
     marks,
     new_branch_values,
     read_run,
@@ -92,7 +93,9 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
     status, revision, open_, waiting, failed, ended_at, _, _, owner = found[0]
     epochs = {row[6]: row[7] for row in found}
     runs = _recorded(c, patch) if revision else {}
-    answer = judge(patch, status=status, revision=revision, epochs=epochs, runs=runs)
+    asked = patch.inbox is not None or patch.receive
+    inbox = _received(c, execution_id) if asked else 0
+    answer = judge(patch, status=status, revision=revision, epochs=epochs, runs=runs, inbox=inbox)
     if answer.outcome == "ok":
         open_, waiting, failed = open_ + patch.open, waiting + patch.waiting, failed + patch.failed
         c.executemany(UPDATE_BRANCH, made.moved)
@@ -105,6 +108,11 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
                 ],
             )
         _write_runs(c, made, runs)
+        if patch.receive:
+            c.executemany(
+                "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)",
+                [(execution_id, n, *event_values(e)) for n, e in enumerate(patch.receive, inbox)],
+            )
         if patch.cancel or status == "cancelled":
             status = "cancelled"
         else:
@@ -124,6 +132,15 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
     answer.status = status
     answer.open, answer.waiting, answer.failed = open_, waiting, failed
     return answer
+
+
+def _received(c: sqlite3.Connection, execution_id: str) -> int:
+    """Return how many events an execution has received."""
+    number: int
+    (number,) = c.execute(
+        "SELECT count(*) FROM inbox WHERE execution_id=?", (execution_id,)
+    ).fetchone()
+    return number
 
 
 def _recorded(c: sqlite3.Connection, patch: Patch) -> dict[str, NodeRun]:

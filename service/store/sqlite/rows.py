@@ -15,6 +15,7 @@ from flowkit.execution import (
     Execution,
     NodeRun,
     PageKey,
+    Received,
     branch_order,
     idempotency_key,
     run_order,
@@ -159,7 +160,20 @@ CREATE TABLE metrics (
 );
 CREATE INDEX metrics_by_day ON metrics (day, flow_id)
 """
-MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = """
+CREATE TABLE inbox (
+    execution_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (execution_id, number)
+) WITHOUT ROWID;
+CREATE INDEX executions_live ON executions (contact_id, created_at, id)
+    WHERE ended_at IS NULL AND contact_id IS NOT NULL
+"""
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 """What makes an empty file one of version 1, that one of version 2, and so on."""
 
 HEAD = (
@@ -174,6 +188,9 @@ RUN = (
     "node_id, visit, branch_id, sequence, status, start_time, end_time, source_handle, result, "
     "error, retry_count, attempts, arrivals"
 )
+
+WHOLE = ("context", "branches", "executed_nodes", "inbox")
+"""What an execution has beside its head, as `fill` takes it."""
 
 INSERT_BRANCH = f"""
 INSERT INTO branches (execution_id, {BRANCH}, owner, claim_at)
@@ -256,11 +273,26 @@ def fill(c: sqlite3.Connection, executions: list[Execution], include: Iterable[s
                 by_id[row[-1]].branches.append(read_branch(row))
             for e in executions:
                 e.branches.sort(key=lambda b: branch_order(b.branch_id))
+        elif part == "inbox":
+            for execution_id, _, *row in c.execute(
+                f"SELECT * FROM inbox {within} ORDER BY execution_id, number", ids
+            ):
+                by_id[execution_id].inbox.append(read_event(row))
         else:
             for row in c.execute(f"SELECT {RUN}, execution_id FROM node_runs {within}", ids):
                 by_id[row[-1]].executed_nodes.append(read_run(row[-1], row))
             for e in executions:
                 e.executed_nodes.sort(key=run_order)
+
+
+def event_values(event: Received) -> tuple[Any, ...]:
+    """Return a received event as the columns of ``inbox`` behind its number."""
+    return (event.id, event.type, canonical(event.payload), to_ms(event.at))
+
+
+def read_event(row: Sequence[Any]) -> Received:
+    """Return the event of a row as `event_values` makes it."""
+    return Received(id=row[0], type=row[1], payload=json.loads(row[2]), at=from_ms(row[3]))
 
 
 def branch_values(b: Branch) -> tuple[Any, ...]:
