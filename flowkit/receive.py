@@ -54,6 +54,8 @@ def receive(
     """
     if execution.ended_at is not None or event.type not in flow.listens:
         return None
+    if event.at < execution.created_at:
+        return None  # delivered again, and the execution has started in between
     if any(known.id == event.id for known in execution.inbox):
         return None  # delivered again
     patch = Patch(execution.id, revision=execution.revision, durable=True)

@@ -86,6 +86,12 @@ def flows(draw: st.DrawFn) -> Flow:
             edge(source, handle, here)
             grow(here, "true", depth - 1)
             grow(here, "false", depth - 1)
+        elif kind == "WAIT_FOR_EVENT":
+            config = dict(draw(st.sampled_from(CONFIGS[kind])))
+            here = node(kind, config)
+            edge(source, handle, here)
+            for way in ("received", "timeout") if "timeout" in config else ("received",):
+                grow(here, way, depth - 1)
         else:
             here = node(kind, dict(draw(st.sampled_from(CONFIGS[kind]))))
             edge(source, handle, here)
@@ -114,13 +120,28 @@ def flows(draw: st.DrawFn) -> Flow:
     )
 
 
-STEPS = ("END", "FORK", "FORK", "RACE", "CONDITION", "SEND_MESSAGE", "SEND_MESSAGE", "DELAY")
+STEPS = (
+    "END",
+    "FORK",
+    "FORK",
+    "RACE",
+    "CONDITION",
+    "SEND_MESSAGE",
+    "SEND_MESSAGE",
+    "DELAY",
+    "WAIT_FOR_EVENT",
+)
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "SEND_MESSAGE": [
         {"kind": "text", "text": "Hello"},
         {"kind": "text", "text": "Hello", "onUnknown": "resend"},
         {"kind": "text", "text": "Hello", "retry": {"maximumAttempts": 2, "initialInterval": 31}},
         {"kind": "text", "text": "{{ vars.nothing }}"},
+    ],
+    "WAIT_FOR_EVENT": [
+        {"event": "paid", "timeout": {"amount": 5, "unit": "seconds"}},
+        {"event": "paid", "timeout": {"amount": 1, "unit": "days"}},
+        {"event": "paid", "never": True, "match": {"==": [{"var": "event"}, 1]}},
     ],
     "DELAY": [{"amount": 5, "unit": "seconds"}, {"amount": 1, "unit": "days"}],
 }

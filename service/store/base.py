@@ -11,10 +11,10 @@ Terms
 or an effect rests on is durable; pure progress need only survive the death of a process.
 
 *Claimable* is a branch that is ``ready`` (at any time), ``waiting`` with ``resume_at`` at or
-before now, or ``running`` under a lease of another worker that has run out. A lease that ends
-later than now plus twice its own length was given before the clock went back, and has run out
-too. (Twice, because a caller that waited for its turn has an older idea of now than the one that
-got a lease meanwhile.)
+before now (never without one), or ``running`` under a lease of another worker that has run out. A
+lease that ends later than now plus twice its own length was given before the clock went back, and
+has run out too. (Twice, because a caller that waited for its turn has an older idea of now than
+the one that got a lease meanwhile.)
 
 *Parked* is a ready branch of a paused flow that a worker has put aside: nobody claims it until
 `unhold` makes it claimable again.
@@ -173,7 +173,7 @@ class Executions(Protocol):
         ...
 
     def get_execution(self, execution_id: str) -> Execution:
-        """Return an execution whole, its branches and runs in order. Raises `NotFound`."""
+        """Return an execution whole, branches, runs and inbox in order. Raises `NotFound`."""
         ...
 
     def list_executions(
@@ -287,7 +287,7 @@ class Work(Protocol):
         The branch counts, ``bytes``, the status (`flowkit.execution.status_of`), ``resume_at``
         (the earliest of any waiting branch), ``flow_version`` where a patch has one,
         ``revision``, ``updated_at`` and ``ended_at`` of each execution change in the same atomic
-        step. Spawned branches that are ``running`` are
+        step, as does the inbox. Spawned branches that are ``running`` are
         under the caller's claim, with a lease of `lease_ms`. Durable when one of the patches
         asks for it. The patches are of different executions. Answers in the order of the
         patches; a patch of an execution that does not exist is ``fenced``.
