@@ -94,6 +94,8 @@ class Fluent:
         if unknown:
             _refuse("build.handle", f"{node.type} has no handle {', '.join(sorted(unknown))}.")
         made = Node(node_id, node.type, config=unparse(node))
+        if not node.executed:
+            return self._grown([made], [], ends)
         flow = self._grown([made], _edges(ends, node_id), [])
         open_ends: list[OpenEnd] = []
         for handle in handles:
@@ -170,9 +172,9 @@ class Fluent:
                 raise TypeError(f"{name}() {error}; it takes {takes}") from None
             node_id = kwargs.pop("id", None)
             on = {handle: kwargs.pop(word, None) for word, handle in ways.items()}
-            # Which ways there are may follow from the config: only what is given is asked for.
-            given = {handle: branch for handle, branch in on.items() if branch is not None}
-            return self.then(cls.from_call(*args, **kwargs), id=node_id, on=given)
+            on = {handle: way for handle, way in on.items() if way is not None}
+            on |= kwargs.pop("on", None) or {}
+            return self.then(cls.from_call(*args, **kwargs), id=node_id, on=on)
 
         step.__name__ = step.__qualname__ = name
         step.__doc__ = _doc(cls)

@@ -47,6 +47,32 @@ class Scope:
         """The contact as it was when the execution started."""
         return self._head.context.get("contact")
 
+    @property
+    def contact_id(self) -> str | None:
+        """The contact's stable identity."""
+        return self._head.contact_id
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id."""
+        return self._head.id
+
+    @property
+    def flow_id(self) -> str:
+        """The flow's id."""
+        return self._head.flow_id
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node at which the branch is."""
+        return self._branch.current_node_id
+
+    @property
+    def time_zone(self) -> str | None:
+        """The zone of the flow's settings."""
+        zone = self._flow.settings.get("timeZone")
+        return zone if isinstance(zone, str) else None
+
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""
         return evaluate(logic, self._scope())

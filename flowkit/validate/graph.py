@@ -53,6 +53,9 @@ def edges(subject: Subject) -> Iterator[Problem]:
         elif subject.flow.nodes[target].type == "TRIGGER":
             message = "No edge leads into TRIGGER: a flow starts there."
             yield Problem("edge.into_trigger", path + "/target", message)
+        elif not subject.executed(target):
+            message = f"No edge leads into {subject.show(target)}: it is only read."
+            yield Problem("edge.into_note", path + "/target", message)
         if source is None:
             message = f"There is no node {edge.source!r}."
             yield Problem("edge.unknown_source", path + "/source", message)
@@ -87,7 +90,7 @@ def reachable(subject: Subject) -> Iterator[Problem]:
         return  # said already, and true of every node
     seen = spread(triggers, subject.after)
     for index in range(len(subject.flow.nodes)):
-        if index not in seen:
+        if index not in seen and subject.executed(index):
             message = f"No way leads from TRIGGER to {subject.show(index)}; join or remove it."
             yield Problem("graph.unreachable", pointer("nodes", index), message)
 
@@ -99,7 +102,7 @@ def able_to_end(subject: Subject) -> Iterator[Problem]:
         return
     seen = spread(found, subject.before)
     for index in range(len(subject.flow.nodes)):
-        if index not in seen:
+        if index not in seen and subject.executed(index):
             message = f"No way leads from {subject.show(index)} to an END; lead it on."
             yield Problem("graph.dead_end", pointer("nodes", index), message)
 

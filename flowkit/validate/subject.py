@@ -51,6 +51,11 @@ class Subject:
         """Return the nodes of a type."""
         return [i for i, node in enumerate(self.flow.nodes) if node.type == name]
 
+    def executed(self, index: int) -> bool:
+        """Return whether a node does anything, for all that is known of its type."""
+        known = self.types[index]
+        return known is None or known.executed
+
     def show(self, index: int) -> str:
         """Return a node's id as messages write it."""
         return repr(self.flow.nodes[index].id)
