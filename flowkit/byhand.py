@@ -64,6 +64,8 @@ def retry(
     """
     if execution.status in ("completed", "cancelled"):
         raise Conflict(f"execution {execution.id} is {execution.status}: nothing to retry")
+    if execution.ended_by is not None and "branchId" not in execution.ended_by:
+        raise Conflict(f"execution {execution.id} was left ({execution.ended_by['reason']})")
     failed = {branch.current_node_id: branch for branch in failed_branches(execution)}
     wrong = [
         Problem(
@@ -113,16 +115,26 @@ def cancel(execution: Execution, *, now: datetime) -> Patch:
     if execution.status not in ("running", "delayed"):
         raise Conflict(f"execution {execution.id} is {execution.status} already")
     patch = Patch(execution.id, revision=execution.revision, cancel=True, durable=True)
-    for branch in execution.branches:
-        if branch.status in OPEN:
-            put(patch, branch, "cancelled")
-    for run in execution.executed_nodes:
-        if run.status == "waiting":
-            ended = replace(run, status="cancelled", end_time=now)
-            patch.settle.append(Settle(ended, run.status, run.retry_count))
-        elif run.status == "running":
-            patch.settle.append(Settle(replace(run, status="unknown"), run.status, run.retry_count))
+    stop(patch, execution, [b for b in execution.branches if b.status in OPEN], now)
     return patch
+
+
+def stop(patch: Patch, execution: Execution, branches: Sequence[Branch], now: datetime) -> None:
+    """Enter into a patch that open branches end where they are."""
+    for branch in branches:
+        put(patch, branch, "cancelled")
+    ids = {branch.branch_id for branch in branches}
+    for run in execution.executed_nodes:
+        changes = stopped(run, now) if run.branch_id in ids else {}
+        if changes:
+            patch.settle.append(Settle(replace(run, **changes), run.status, run.retry_count))
+
+
+def stopped(run: NodeRun, now: datetime) -> dict[str, Any]:
+    """Return the changes of a run whose branch ends there: one under way ends as ``unknown``."""
+    if run.status == "waiting":
+        return {"status": "cancelled", "end_time": now}
+    return {"status": "unknown"} if run.status == "running" else {}
 
 
 def put(

@@ -110,6 +110,10 @@ class Execution:
     ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits; ``bytes`` is
     its size by the estimate of `flowkit.size`. ``inbox`` holds the events that its flow listens
     for, in the order in which they came.
+
+    ``ended_by`` says what ended it before all its branches came to an END: ``{reason, ...}``, the
+    reason being ``goal``, ``exit`` or ``failure``. Where it names a ``branchId``, that branch and
+    its line go on.
     """
 
     id: str
@@ -125,6 +129,7 @@ class Execution:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None = None
+    ended_by: dict[str, Any] | None = None
     open: int = field(default=1, metadata=INTERNAL)
     waiting: int = field(default=0, metadata=INTERNAL)
     failed: int = field(default=0, metadata=INTERNAL)
@@ -214,6 +219,8 @@ class Patch:
     revision : int, optional
         Guard: the execution has not changed since (else ``conflict``). A patch with it may
         also reopen an ended execution.
+    ended_by : dict, optional
+        What ends the execution, for its record; the branches are moved besides.
     flow_version : int, optional
         The version to which the execution is pinned from now on.
     cancel : bool
@@ -235,6 +242,7 @@ class Patch:
     failed: int = 0
     bytes: int = 0
     revision: int | None = None
+    ended_by: dict[str, Any] | None = None
     flow_version: int | None = None
     cancel: bool = False
     durable: bool = False
@@ -378,6 +386,11 @@ def derived_id(seed: str, *parts: str | int) -> str:
     """
     text = canonical([seed, *parts])
     return seed[:12] + hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def of_one_line(one: str, other: str) -> bool:
+    """Return whether of two branches one is the other, or has come of it."""
+    return f"{one}_".startswith(f"{other}_") or f"{other}_".startswith(f"{one}_")
 
 
 def branch_order(branch_id: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowkit.errors import NodeFailed
-from flowkit.execution import Branch, NodeRun, Received
+from flowkit.execution import Branch, NodeRun, Received, of_one_line
 from flowkit.flow import Flow
 from flowkit.nodetype import Await
 from flowkit.outcome import kept
@@ -56,13 +56,9 @@ def first_fit(
     used = {
         (run.result or {}).get(EVENT_ID)
         for run in runs.values()
-        if _of_one_line(run.branch_id, branch.branch_id)
+        if of_one_line(run.branch_id, branch.branch_id)
     }
     return next((event for event in fitting if event.id not in used), None)
-
-
-def _of_one_line(one: str, other: str) -> bool:
-    return f"{one}_".startswith(f"{other}_") or f"{other}_".startswith(f"{one}_")
 
 
 def went_on_with(event: Received, step: Await, most: int) -> dict[str, Any]:

@@ -53,11 +53,16 @@ class Handle:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Go on at once by `handle`, with a result for the history and changes of ``vars``."""
+    """Go on at once by `handle`, with a result for the history and changes of ``vars``.
+
+    With `ends` the execution is over: all other branches end where they are, and this one goes on
+    to its END.
+    """
 
     handle: str | None = None
     result: dict[str, Any] | None = None
     vars: dict[str, Any] | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from flowkit.byhand import put
+from flowkit.byhand import put, stop
 from flowkit.errors import Invalid
-from flowkit.execution import Branch, Execution, NodeRun, Patch, Received, Settle
+from flowkit.execution import OPEN, Branch, Execution, NodeRun, Patch, Received, Settle
 from flowkit.flow import Flow
 from flowkit.inbox import awaiting, first_fit, went_on_with
 from flowkit.problems import Problem
@@ -30,7 +30,8 @@ def receive(
 ) -> Patch | None:
     """Return the patch that gives an execution an event, or None when it is not concerned.
 
-    Branches that wait for it are ready to go on. The event is kept for those that come to wait
+    Where the flow's settings say so, it ends the execution. Branches that wait for it are ready to
+    go on. The event is kept for those that come to wait
     for it later, also for one that is on its way there now: whoever commits that it waits, not
     knowing of this event, is refused.
 
@@ -65,6 +66,11 @@ def receive(
         patch.bytes += size_of_event(event)
         left -= size_of_event(event)
     runs = {run.idempotency_key: run for run in execution.executed_nodes}
+    reason = flow.options.ended_by(event, Scope(flow, execution, execution.branches[0], runs, now))
+    if reason is not None:
+        patch.ended_by = reason
+        stop(patch, execution, [b for b in execution.branches if b.status in OPEN], now)
+        return patch
     for branch in execution.branches:
         run = _waiting_run(execution, branch)
         if run is None:

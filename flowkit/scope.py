@@ -77,12 +77,13 @@ class Scope:
         """Return the value of a JSONLogic expression over the scope."""
         return evaluate(logic, self._scope())
 
-    def fits(self, logic: Any, event: Received) -> bool:
-        """Return whether a condition holds with an event; one that cannot be applied does not."""
+    def fits(self, logic: Any, event: Received | None = None) -> bool:
+        """Return whether a condition holds, with an event; one that cannot be applied does not."""
         if logic is None:
             return True
+        facts = self._scope() if event is None else self._scope() | {"event": event.payload}
         try:
-            return truthy(evaluate(logic, self._scope() | {"event": event.payload}))
+            return truthy(evaluate(logic, facts))
         except NodeFailed:  # events come in any shape
             return False
 

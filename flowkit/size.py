@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from flowkit.execution import Branch, Execution, NodeRun, Received
+from flowkit.execution import Branch, Claim, Execution, NodeRun, Patch, Received
 
 RUN_BYTES = 400
 """A node run without result, error and attempts."""
@@ -75,6 +75,23 @@ def growth_of_branch(branch: Branch, was: Branch) -> int:
     if branch.resume_data is not was.resume_data:
         grown += size_of(branch.resume_data) - size_of(was.resume_data)
     return grown
+
+
+def growth_of_patch(patch: Patch, claim: Claim) -> int:
+    """Return by how much an execution grows with a patch that was decided on a claim."""
+    return (
+        sum(map(size_of_run, patch.append))
+        + sum(
+            size_of_run(settle.run) - size_of_run(claim.runs[settle.run.idempotency_key])
+            for settle in patch.settle
+        )
+        + sum(size_of_names(arrival.branch_ids) for arrival in patch.arrive)
+        + sum(map(size_of_branch, patch.spawn))
+        + sum(
+            growth_of_branch(move.branch, claim.branches[move.branch.branch_id])
+            for move in patch.move
+        )
+    )
 
 
 def size_of_execution(execution: Execution) -> int:

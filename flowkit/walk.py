@@ -1,8 +1,8 @@
 """The walk: branches go through their flow until something stops them.
 
 Owns what a turn changes, and so the patch. `engine` is its public face.
-May import `turn`, `size`, `flow`, `nodetype`, `scope`, `inbox`, `outcome`, `retry`, `execution`,
-`errors`, `wire`.
+May import `turn`, `size`, `byhand`, `flow`, `nodetype`, `scope`, `inbox`, `ending`, `outcome`,
+`retry`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from flowkit.byhand import stopped
+from flowkit.ending import by_failure, by_goal, let_go
 from flowkit.errors import NodeFailed
 from flowkit.execution import (
     OUTCOME_UNKNOWN,
@@ -38,11 +40,9 @@ from flowkit.size import (
     OUTCOME_BYTES,
     RESERVED_BYTES,
     RUN_BYTES,
-    growth_of_branch,
+    growth_of_patch,
     size_of,
-    size_of_branch,
     size_of_names,
-    size_of_run,
 )
 from flowkit.turn import Ended, Limits, Performance, Turn, resume_data
 from flowkit.wire import cut
@@ -72,6 +72,7 @@ class Walk:
     crowded: bool = False
     looked: bool = False
     """Whether something rests on what the inbox holds, or does not hold."""
+    ended_by: dict[str, Any] | None = None
     taken: int = 0
     """Bytes that this turn has taken so far, roughly; what the patch says is exact."""
 
@@ -91,12 +92,16 @@ class Walk:
     def drain(self) -> None:
         """Walk every branch that can go on."""
         while self.queue:
-            self.walk(self.queue.pop(0))
+            branch = self.queue.pop(0)
+            if not self.over(branch):
+                self.walk(branch)
 
     # -- events
 
     def resume(self, branch: Branch) -> None:
         """Go on with a claimed branch from whatever is recorded of it."""
+        if self.over(branch):
+            return
         run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
         if run is None or run.branch_id != branch.branch_id:
             self.queue.append(branch)
@@ -108,15 +113,10 @@ class Walk:
                 self.queue.append(branch)
         elif run.status == "waiting":
             step = awaiting(self.flow, branch, self.scope(branch))
-            if step is not None and self.received(branch, run, step):
-                self.follow(branch, self.runs[run.idempotency_key])
-                return
-            if step is not None and step.until is None:
-                branch.status = "waiting"
-                return
-            if not self.due(branch):
-                return
-            self.rewrite(run, status="completed", end_time=self.now)
+            if step is None or not self.received(branch, run, step):
+                if not self.due(branch, ever=step is None or step.until is not None):
+                    return
+                self.rewrite(run, status="completed", end_time=self.now)
             branch.resume_at = branch.resume_data = None
             self.follow(branch, self.runs[run.idempotency_key])
         elif run.status in UNRESOLVED:
@@ -134,12 +134,21 @@ class Walk:
             return False
         most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
         self.rewrite(run, **went_on_with(event, step, most), end_time=self.now)
-        branch.resume_at = branch.resume_data = None
         return True
 
-    def due(self, branch: Branch) -> bool:
+    def over(self, branch: Branch) -> bool:
+        """End a branch whose execution is over, if it is; return whether."""
+        if not let_go(self.ended_by or self.head.ended_by, branch):
+            return False
+        branch.status, branch.resume_at, branch.resume_data = "cancelled", None, None
+        run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
+        if run is not None and run.branch_id == branch.branch_id:
+            self.rewrite(run, **stopped(run, self.now))  # as it is, where it has ended
+        return True
+
+    def due(self, branch: Branch, *, ever: bool = True) -> bool:
         """Return whether a branch need not wait; if it must, it goes on waiting."""
-        if branch.resume_at is None or branch.resume_at <= self.now:
+        if ever and (branch.resume_at is None or branch.resume_at <= self.now):
             return True
         branch.status = "waiting"
         return False
@@ -175,15 +184,20 @@ class Walk:
                 branch.status = "merged"
                 return
             try:
+                if (reason := self.flow.options.exit_of(scope)) is not None:
+                    self.ended_by, branch.status = reason, "cancelled"
+                    return
                 step = self.checked(branch, self.flow.behaviour(node_id).run(scope))
             except Exception as failure:  # a node type's own mistake must not stop the driver
                 run = self.record(branch, key, known, "failed", ended=True)
                 self.rewrite(run, error=error_of(failure))
-                branch.status = "failed"
+                self.failed(branch, self.runs[key])
                 return
             if isinstance(step, Next):
                 run = self.record(branch, key, known, "completed", ended=True)
                 run.result, run.source_handle = step.result, step.handle
+                if step.ends:
+                    self.ended_by = by_goal(branch, run)
                 if step.vars:
                     branch.vars = branch.vars | step.vars
                 scope.passed(run)
@@ -202,6 +216,7 @@ class Walk:
                 run = self.record(branch, key, known, "waiting")
                 run.source_handle, branch.resume_at = step.handle, step.until
                 if self.received(branch, run, step):
+                    branch.resume_at = None
                     self.follow(branch, self.runs[key])
                 else:
                     ahead = self.flow.targets(node_id, step.handle)
@@ -379,6 +394,8 @@ class Walk:
             end = run.end_time or self.now
             branch.status, branch.resume_at = "waiting", later(end + timedelta(seconds=wait))
             branch.resume_data = resume_data(branch, [branch.current_node_id])
+        elif self.flow.options.on_failure == "end":
+            self.ended_by = by_failure(branch)
 
     def effect(self, branch: Branch, run: NodeRun) -> Effect | None:
         """Return the effect of a run again, for its policies; None if it can no longer be had."""
@@ -454,9 +471,10 @@ class Walk:
             spawn=list(self.spawned.values()),
             arrive=list(self.arrivals.values()),
             inbox=len(self.head.inbox) if self.looked else None,
+            ended_by=self.ended_by,
             durable=self.durable,
-            bytes=self.grown(),
         )
+        patch.bytes = growth_of_patch(patch, self.claim)
         for branch in self.touched.values():
             patch.count(branch.status, "running")
             # What is let go is let go once: the same patch committed again is fenced.
@@ -474,23 +492,6 @@ class Walk:
         if held:
             head = replace(head, open=head.open + patch.open, bytes=head.bytes + patch.bytes)
         return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)
-
-    def grown(self) -> int:
-        """Return by how much the execution grows."""
-        claim = self.claim
-        return (
-            sum(size_of_run(run) for run in self.new.values())
-            + sum(
-                size_of_run(settle.run) - size_of_run(claim.runs[key])
-                for key, settle in self.settled.items()
-            )
-            + sum(size_of_names(arrival.branch_ids) for arrival in self.arrivals.values())
-            + sum(size_of_branch(branch) for branch in self.spawned.values())
-            + sum(
-                growth_of_branch(branch, claim.branches[key])
-                for key, branch in self.touched.items()
-            )
-        )
 
 
 def later(moment: datetime) -> datetime:

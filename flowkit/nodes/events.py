@@ -8,7 +8,7 @@ from typing import Any
 from flowkit.duration import SECONDS, Duration
 from flowkit.errors import Invalid
 from flowkit.fields import field
-from flowkit.nodetype import Await, Context, Handle, NodeType
+from flowkit.nodetype import Await, Context, Handle, Next, NodeType
 from flowkit.problems import Problem
 
 _RECEIVED = Handle("received", "Received")
@@ -81,3 +81,26 @@ class WaitForEvent(NodeType, type="WAIT_FOR_EVENT", category="TIME", verb="wait_
         if self.timeout is None:
             return Await(self.event, None, self.match, handle="received")
         return Await(self.event, ctx.now + self.timeout.delta, self.match)
+
+
+class Goal(NodeType, type="GOAL", category="LOGIC", verb="goal"):
+    """Record a conversion, which may end the execution."""
+
+    name: str = field(help="What was reached, such as purchase.", min_length=1, max_length=128)
+    value: Any = field(
+        None, help="What it is worth, as JSONLogic, such as the order's total.", kind="expression"
+    )
+    end_execution: bool = field(
+        False,
+        help="Whether all other branches of the execution end here; this one goes on to its END.",
+    )
+
+    @classmethod
+    def from_call(cls, name: str, *, value: Any = None, end_execution: bool = False) -> Goal:
+        """Return the goal: ``goal("purchase", value=fk.trigger.total)``."""
+        return cls(name=name, value=value, end_execution=end_execution)
+
+    def run(self, ctx: Context) -> Next:
+        """Record it."""
+        result = {"goal": self.name, "value": ctx.evaluate(self.value)}
+        return Next(result=result, ends=self.end_execution)

@@ -181,6 +181,7 @@ class MemoryStore:
         execution.waiting += patch.waiting
         execution.failed += patch.failed
         execution.bytes += patch.bytes
+        execution.ended_by = patch.ended_by or execution.ended_by
         if patch.flow_version is not None:
             execution.flow_version = patch.flow_version
         if patch.cancel:

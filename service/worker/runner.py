@@ -2,7 +2,7 @@
 
 Owns the loop of a worker process and what it holds; decides nothing about flows (the engine
 does) and nothing about storage (the store does). May import `flowkit`, `service.store.base`,
-`service.faults` and `evidence`; never a concrete store, never Flask.
+`service.faults`, `service.events` and `evidence`; never a concrete store, never Flask.
 
 One thread runs the loop; a pool of threads performs effects and hands outcomes back through
 the inbox. Whatever has come in since the last commit is advanced and committed together, so a
@@ -29,6 +29,7 @@ from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
 from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, idempotency_key
 from flowkit.nodetype import Outcome
 from service import faults
+from service.events import finish
 from service.store.base import Store
 from service.worker.evidence import Evidence, Late
 
@@ -393,6 +394,8 @@ class Runner:
         execution_id = held.claim.head.id
         if answer.outcome == "ok":
             held.claim, held.events, held.doubtful = turn.claim, [], []
+            if turn.patch.ended_by is not None and answer.open:
+                finish(self._store, execution_id, now=self._clock.now())
             for performance in turn.effects:
                 branch = turn.claim.branches[performance.branch_id]
                 ref = BranchRef(execution_id, branch.branch_id, branch.epoch)

@@ -131,3 +131,28 @@ def test_who_has_ended_receives_nothing(service: Service) -> None:
     execution_id = waiting(service)
     service.ok("POST", f"/api/executions/{execution_id}/cancel")
     assert send(service) == (200, [], {"trigger.unknown"})
+
+
+def test_an_exit_ends_the_execution_with_the_event(service: Service) -> None:
+    flow = Flow("Cart", trigger="cart", settings={"exit": [{"event": "paid"}]})
+    service.add(flow.delay(days=5).end().to_dict())
+    (execution_id,) = service.start("cart", PAYLOAD)
+    service.work()
+    assert send(service) == (202, [execution_id], set())
+    shown = service.ok("GET", f"/api/executions/{execution_id}")
+    assert (shown["status"], shown["resumeAt"]) == ("completed", None)
+    assert shown["endedBy"]["reason"] == "exit"
+    assert [run["status"] for run in shown["executedNodes"]] == ["completed", "cancelled"]
+
+
+def test_settings_with_errors_keep_a_flow_from_being_active(service: Service) -> None:
+    document = Flow("Cart", trigger="cart").delay(days=5).end().to_dict()
+    document["settings"] = {"exit": [{}], "timeZone": "Mars/Base", "colour": "blue"}
+    answer = service("POST", "/api/flows", document | {"isActive": True})
+    assert answer.status_code == 422
+    problems = {(p["code"], p["path"], p["severity"]) for p in answer.get_json()["problems"]}
+    assert problems == {
+        ("settings.exit", "/settings/exit/0", "error"),
+        ("config.time_zone", "/settings/timeZone", "error"),
+        ("settings.unknown", "/settings/colour", "warning"),
+    }

@@ -10,6 +10,7 @@ import pytest
 
 import flowkit as fk
 from flowkit.engine import Limits, Received
+from flowkit.nodetype import Outcome
 from service.events import deliver
 from tests.processes import until
 from tests.worker.stage import PATIENCE, Stage, published
@@ -30,6 +31,7 @@ def event(stage: Stage, id: str = "e1", type_: str = "paid") -> list[str]:
     return sorted(said.execution_ids)
 
 
+REFUSED = {"code": "refused", "message": "no", "transient": False}
 WAIT = published(
     fk.Flow("Wait", trigger="test")
     .send(text="hello", id="hello")
@@ -106,3 +108,33 @@ def test_a_time_out_and_an_event_at_once(stage: Stage, seconds: float) -> None:
     handles = [stage.run_of("wait_for_event_1", f"x{i}").source_handle for i in range(20)]
     thanked = [key for key in stage.effects.performed if key.endswith("thanks")]
     assert handles.count("received") == len(thanked) == len(set(thanked))
+
+
+def test_a_goal_ends_what_waits_at_once(stage: Stage) -> None:
+    flow = fk.Flow("Goal", trigger="test").parallel(
+        lambda b: b.delay(days=9).send(text="later", id="later"),
+        lambda b: b.send(text="now", id="now").goal("purchase", end_execution=True),
+        lambda b: b.send(text="slow", id="slow").send(text="more", id="more"),
+    )
+    stage.start(published(flow.end()))
+    gate = stage.effects.hold("slow")
+    stage.run(stage.runner())
+    stage.wait_for("completed")
+    execution = stage.execution()
+    assert execution.ended_by is not None
+    assert execution.ended_by["goal"] == "purchase"
+    gate.set()
+    until(lambda: stage.run_of("slow").status == "completed", seconds=PATIENCE, what="evidence")
+    assert sorted(stage.effects.performed) == ["x0_now", "x0_slow"]
+    assert stage.execution().status == "completed"
+
+
+def test_a_failure_ends_the_execution_at_once_where_the_flow_says_so(stage: Stage) -> None:
+    flow = fk.Flow("Fragile", trigger="test", settings={"onFailure": "end"}).parallel(
+        lambda b: b.delay(days=9), lambda b: b.send(text="now", id="now")
+    )
+    stage.effects.answer = lambda performance: Outcome("failed", error=REFUSED)
+    stage.start(published(flow.end()))
+    stage.run(stage.runner())
+    stage.wait_for("failed")
+    assert stage.leases() == []

@@ -24,6 +24,7 @@ from flowkit.execution import (
     Patch,
     status_of,
 )
+from flowkit.wire import canonical
 from service.store.mongo.known import (
     BRANCHES,
     INBOX,
@@ -82,6 +83,8 @@ def change(known: Known, patch: Patch, *, now: datetime, lease_ms: int, token: s
     made.add["revision"] = 1
     if patch.bytes:
         made.add["bytes"] = patch.bytes
+    if patch.ended_by is not None:
+        made.put["endedBy"] = canonical(patch.ended_by)
     if patch.flow_version is not None:
         made.put["flowVersion"] = patch.flow_version
     if patch.revision is not None:

@@ -40,7 +40,7 @@ class SqliteExecutions:
                 new = [e for e in executions if e.id not in known]
             try:
                 c.executemany(
-                    f"INSERT INTO executions ({HEAD}) VALUES ({marks(15)})",
+                    f"INSERT INTO executions ({HEAD}) VALUES ({marks(16)})",
                     [head_values(e) for e in new],
                 )
             except sqlite3.IntegrityError as error:

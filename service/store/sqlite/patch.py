@@ -24,6 +24,7 @@ from service.store.sqlite.rows import (
     new_branch_values,
     read_run,
     run_values,
+    text,
 )
 
 UPDATE_BRANCH = """
@@ -41,7 +42,8 @@ WHERE execution_id=? AND node_id=? AND visit=?
 """
 UPDATE_HEAD = """
 UPDATE executions SET status=?, resume_at=?, updated_at=?, ended_at=?, open=?, waiting=?,
-    failed=?, flow_version=coalesce(?, flow_version), bytes=bytes+?, revision=revision+1
+    failed=?, flow_version=coalesce(?, flow_version), ended_by=coalesce(?, ended_by),
+    bytes=bytes+?, revision=revision+1
 WHERE id=?
 """
 
@@ -126,7 +128,7 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
             UPDATE_HEAD,
             (
                 *(status, resume_at, now, ended_at, open_, waiting, failed),
-                *(patch.flow_version, patch.bytes, execution_id),
+                *(patch.flow_version, text(patch.ended_by), patch.bytes, execution_id),
             ),
         )
     answer.status = status

@@ -170,6 +170,7 @@ CREATE TABLE inbox (
     at INTEGER NOT NULL,
     PRIMARY KEY (execution_id, number)
 ) WITHOUT ROWID;
+ALTER TABLE executions ADD COLUMN ended_by TEXT;
 CREATE INDEX executions_live ON executions (contact_id, created_at, id)
     WHERE ended_at IS NULL AND contact_id IS NOT NULL
 """
@@ -178,7 +179,7 @@ MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 
 HEAD = (
     "id, flow_id, flow_version, status, trigger_type, contact_id, resume_at, created_at, "
-    "updated_at, ended_at, open, waiting, failed, revision, bytes"
+    "updated_at, ended_at, open, waiting, failed, revision, bytes, ended_by"
 )
 BRANCH = (
     "branch_id, status, current_node_id, path, resume_at, resume_data, vars, epoch, sequence, "
@@ -233,6 +234,7 @@ def head_values(e: Execution) -> tuple[Any, ...]:
         e.failed,
         e.revision,
         e.bytes,
+        text(e.ended_by),
     )
 
 
@@ -254,6 +256,7 @@ def read_head(row: Sequence[Any]) -> Execution:
         failed=row[12],
         revision=row[13],
         bytes=row[14],
+        ended_by=json.loads(row[15]) if row[15] else None,
     )
 
 

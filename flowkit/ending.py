@@ -1,0 +1,63 @@
+"""How an execution ends before all its branches have come to an END.
+
+Whatever ends it is recorded in ``ended_by`` together with what it rests on, such as the run of a
+GOAL. From then on every branch is let go, but the line that is named there; `finish` lets go at
+once of those that nobody moves. `engine` is its public face. May import `byhand`, `execution`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flowkit.byhand import stop
+from flowkit.execution import OPEN, Branch, Execution, NodeRun, Patch, of_one_line
+
+
+def by_goal(branch: Branch, run: NodeRun) -> dict[str, Any]:
+    """Return the reason of an execution that ends with a goal; its branch goes on."""
+    goal = (run.result or {}).get("goal")
+    return {"reason": "goal", "goal": goal, "nodeId": run.node_id, "branchId": branch.branch_id}
+
+
+def by_failure(branch: Branch) -> dict[str, Any]:
+    """Return the reason of an execution that ends with a failed branch, which can be retried."""
+    return {
+        "reason": "failure",
+        "nodeId": branch.current_node_id,
+        "branchId": branch.branch_id,
+    }
+
+
+def let_go(ended_by: dict[str, Any] | None, branch: Branch) -> bool:
+    """Return whether a branch goes no further, because its execution is over."""
+    if ended_by is None:
+        return False
+    kept = ended_by.get("branchId")
+    return kept is None or not of_one_line(kept, branch.branch_id)
+
+
+def finish(execution: Execution, *, now: datetime) -> Patch | None:
+    """Return the patch that ends at once what an execution that is over has let go of.
+
+    Drivers commit it after a patch with ``ended_by``, deciding anew while it conflicts. What it
+    leaves undone, because a driver died, each branch does for itself when it next moves.
+
+    Parameters
+    ----------
+    execution : Execution
+        Whole; the patch is guarded by its revision.
+    now : datetime
+        The time of the change.
+
+    Returns
+    -------
+    Patch or None
+        None when nothing is left to end.
+    """
+    branches = [b for b in execution.branches if b.status in OPEN and let_go(execution.ended_by, b)]
+    if not branches:
+        return None
+    patch = Patch(execution.id, revision=execution.revision, durable=True)
+    stop(patch, execution, branches, now)
+    return patch
