@@ -1,15 +1,16 @@
 """`MemoryStore`: the reference that says in the fewest words what a store does with executions.
 
-May import `flowkit.execution` and `flowkit.errors`.
+May import `flowkit.execution`, `flowkit.entry`, `flowkit.options` and `flowkit.errors`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from flowkit.entry import Entered, may_enter
 from flowkit.errors import NotFound
 from flowkit.execution import (
     TERMINAL,
@@ -25,6 +26,7 @@ from flowkit.execution import (
     run_order,
     status_of,
 )
+from flowkit.options import Entry
 
 
 class MemoryStore:
@@ -33,13 +35,33 @@ class MemoryStore:
     def __init__(self) -> None:
         self._executions: dict[str, Execution] = {}
         self._leases: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self._entries: dict[tuple[str, str], tuple[str, datetime]] = {}
 
-    def create(self, executions: Sequence[Execution]) -> None:
-        """Add executions."""
+    def create(
+        self, executions: Sequence[Execution], *, entry: Mapping[str, Entry] = {}
+    ) -> list[str]:
+        """Add executions that may enter; return the ids of the others."""
+        refused = []
         for execution in executions:
+            policy = entry.get(execution.flow_id)
+            if policy is not None and execution.contact_id is not None:
+                who = (execution.flow_id, execution.contact_id)
+                if not may_enter(policy, execution, self._last(*who)):
+                    refused.append(execution.id)
+                    continue
+                self._entries[who] = (execution.id, execution.created_at)
             self._executions[execution.id] = copy.deepcopy(execution)
             for branch in execution.branches:
                 self._leases[execution.id, branch.branch_id] = ("", execution.created_at)
+
+        return refused
+
+    def _last(self, flow_id: str, contact_id: str) -> Entered | None:
+        entry = self._entries.get((flow_id, contact_id))
+        if entry is None:
+            return None
+        execution = self._executions.get(entry[0])
+        return Entered(*entry, live=execution is not None and execution.ended_at is None)
 
     def get_execution(self, execution_id: str) -> Execution:
         """Return an execution whole."""

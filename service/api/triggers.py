@@ -19,6 +19,7 @@ from service.api.body import Blueprint, read_bytes, read_json
 from service.api.errors import Refused
 from service.api.installation import Installation, installation
 from service.contacts import remember
+from service.entries import create
 from service.events import Delivery, deliver
 from service.schemas import schema_for
 from service.store.base import TriggerKey
@@ -109,8 +110,10 @@ def trigger(trigger_type: str) -> tuple[Triggered, int]:
     executions, problems, pinned = _start(here, active, payload, pinned)
     if executions:
         faults.hit("before_create")
-        here.store.create(executions, absent=True)
+        refused = create(here.store, here.version, executions)
         faults.hit("after_create")
+        executions = [execution for execution in executions if execution.id not in refused]
+        problems += refused.values()
         here.ring()
         remember(here.store, executions)
     delivery = _deliver(here, trigger_type, payload, executions, pinned)

@@ -27,7 +27,7 @@ is half-applied then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -44,6 +44,7 @@ from flowkit.execution import (
     Patch,
 )
 from flowkit.flow import Flow, FlowVersion
+from flowkit.options import Entry
 
 
 class StoredFlow(NamedTuple):
@@ -164,11 +165,22 @@ class Flows(Protocol):
 class Executions(Protocol):
     """Executions, as they are created, read and removed; called by the API and by chores."""
 
-    def create(self, executions: Sequence[Execution], *, absent: bool = False) -> None:
+    def create(
+        self,
+        executions: Sequence[Execution],
+        *,
+        absent: bool = False,
+        entry: Mapping[str, Entry] = {},
+    ) -> list[str]:
         """Add executions with their root branches, durable.
 
         All or none: raises `Conflict` when an execution has one of the ids. With `absent`,
         those whose id is taken are left as they are, and the others are added.
+
+        `entry` has the policies of flows, by flow id. An execution with a contact is left out
+        where the policy refuses it (`flowkit.entry.may_enter`, on the contact's last entry under
+        a policy, which is kept longer than the execution): of several at once for one contact,
+        as many enter as would one after the other. Returns the ids of those left out.
         """
         ...
 

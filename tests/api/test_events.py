@@ -156,3 +156,21 @@ def test_settings_with_errors_keep_a_flow_from_being_active(service: Service) ->
         ("config.time_zone", "/settings/timeZone", "error"),
         ("settings.unknown", "/settings/colour", "warning"),
     }
+
+
+def test_a_contact_that_is_in_the_flow_does_not_enter_it_again(service: Service) -> None:
+    flow = Flow("Cart", trigger="cart", settings={"entry": {"policy": "once_active"}})
+    service.add(flow.delay(days=5).end().to_dict())
+    headers = {"Idempotency-Key": "first"}
+    path = "/api/flows/trigger/cart"
+    answers = [service("POST", path, ANA, headers=headers).get_json() for _ in range(2)]
+    assert answers[0] == answers[1], "delivered again, it is answered the same"
+    (started,) = answers[0]["executions"]
+    answer = service("POST", path, ANA)
+    assert answer.status_code == 200
+    assert answer.get_json()["executions"] == []
+    (problem,) = answer.get_json()["problems"]
+    assert (problem["code"], problem["severity"]) == ("entry.refused", "warning")
+    assert len(service.start("cart", BEA)) == 1
+    service.ok("POST", f"/api/executions/{started['executionId']}/cancel")
+    assert len(service.start("cart", ANA)) == 1

@@ -140,3 +140,17 @@ class InboxContract(Clients):
         assert not store.list_executions(ExecutionFilter(contact_id="c2", live=True), limit=9)
         ended = ExecutionFilter(status="cancelled", live=True)
         assert not store.list_executions(ended, limit=9)
+
+    def test_what_ended_an_execution_is_kept(self, store: Any) -> None:
+        flow = Flow.from_dict(WAIT.to_dict() | {"settings": {"exit": [{"event": "paid"}]}})
+        self.waiting(store, flow)
+        assert self.receive(store, paid(), flow) == "ok"
+        whole = store.get_execution("x000000")
+        assert (whole.status, whole.ended_at) == ("completed", EPOCH)
+        assert whole.ended_by == {"reason": "exit", "event": "paid", "eventId": "e1"}
+        assert [branch.status for branch in whole.branches] == ["cancelled"]
+        check_invariants(whole)
+        (listed,) = store.list_executions(ExecutionFilter(), limit=9)
+        assert listed.ended_by == whole.ended_by
+        assert not self.take(store, now=EPOCH + timedelta(days=9))
+        assert store.next_due(now=EPOCH) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowkit.testing.contract.broadcasts import BroadcastsContract
 from flowkit.testing.contract.contacts import ContactsContract
 from flowkit.testing.contract.elections import ElectionsContract
+from flowkit.testing.contract.entries import EntriesContract
 from flowkit.testing.contract.executions import ExecutionsContract
 from flowkit.testing.contract.flows import FlowsContract
 from flowkit.testing.contract.inbox import InboxContract
@@ -21,6 +22,7 @@ class StoreContract(
     WorkContract,
     ParkingContract,
     InboxContract,
+    EntriesContract,
     ContactsContract,
     TriggersContract,
     BroadcastsContract,

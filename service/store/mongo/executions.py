@@ -5,7 +5,7 @@ May import `flowkit`, pymongo and what is beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pymongo import DESCENDING
@@ -13,9 +13,11 @@ from pymongo.errors import BulkWriteError
 
 from flowkit.errors import Conflict, NotFound
 from flowkit.execution import Execution, ExecutionFilter, PageKey
+from flowkit.options import Entry
 from flowkit.wire import camel
 from service.store.mongo.database import DUPLICATE, MongoDatabase
 from service.store.mongo.documents import ExecutionDocument
+from service.store.mongo.entries import enter
 from service.store.mongo.known import BRANCHES, INBOX, LIVE, RUNS, executions, read_execution
 
 PARTS = ("context", "branches", "executed_nodes")
@@ -26,7 +28,23 @@ class MongoExecutions:
 
     _db: MongoDatabase
 
-    def create(self, new: Sequence[Execution], *, absent: bool = False) -> None:
+    def create(
+        self,
+        executions: Sequence[Execution],
+        *,
+        absent: bool = False,
+        entry: Mapping[str, Entry] = {},
+    ) -> list[str]:
+        limited = [e for e in executions if e.contact_id is not None and e.flow_id in entry]
+        ids = {e.id for e in limited}
+        self._create([e for e in executions if e.id not in ids], absent=absent)
+        return [
+            e.id
+            for e in limited
+            if not enter(self._db, e, _new_document(e), entry[e.flow_id], absent=absent)
+        ]
+
+    def _create(self, new: Sequence[Execution], *, absent: bool) -> None:
         rows = self._db.rows(ExecutionDocument)
         documents = [_new_document(execution) for execution in new]
         ids = [document["_id"] for document in documents]

@@ -171,6 +171,13 @@ CREATE TABLE inbox (
     PRIMARY KEY (execution_id, number)
 ) WITHOUT ROWID;
 ALTER TABLE executions ADD COLUMN ended_by TEXT;
+CREATE TABLE entries (
+    flow_id TEXT NOT NULL,
+    contact_id TEXT NOT NULL,
+    execution_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (flow_id, contact_id)
+) WITHOUT ROWID;
 CREATE INDEX executions_live ON executions (contact_id, created_at, id)
     WHERE ended_at IS NULL AND contact_id IS NOT NULL
 """
