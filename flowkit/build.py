@@ -103,6 +103,8 @@ class Fluent:
             branch = branches.get(handle.id) if handle.id is not None else None
             if branch is not None:
                 flow = flow._branched(branch, [start])
+                if handle.back:
+                    flow = flow._grown([], _edges(flow.open_ends, node_id), [])
                 open_ends += flow.open_ends
             elif handle.required:
                 open_ends.append(start)

@@ -2,16 +2,20 @@
 
 Whatever ends it is recorded in ``ended_by`` together with what it rests on, such as the run of a
 GOAL. From then on every branch is let go, but the line that is named there; `finish` lets go at
-once of those that nobody moves. `engine` is its public face. May import `byhand`, `execution`.
+once of those that nobody moves. `engine` is its public face. May import `flow`, `byhand`, `joins`,
+`execution`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from flowkit.byhand import stop
 from flowkit.execution import OPEN, Branch, Execution, NodeRun, Patch, of_one_line
+from flowkit.flow import Flow
+from flowkit.joins import meetings
 
 
 def by_goal(branch: Branch, run: NodeRun) -> dict[str, Any]:
@@ -29,15 +33,26 @@ def by_failure(branch: Branch) -> dict[str, Any]:
     }
 
 
-def let_go(ended_by: dict[str, Any] | None, branch: Branch) -> bool:
+def let_go(ended_by: dict[str, Any] | None, branch: Branch, runs: Mapping[str, NodeRun]) -> bool:
     """Return whether a branch goes no further, because its execution is over."""
     if ended_by is None:
         return False
-    kept = ended_by.get("branchId")
+    kept: str | None = ended_by.get("branchId")
+    above = kept
+    while above is not None:
+        # Behind a JOIN to which it came, the branch that had forked goes on for it.
+        kept, above = above, _joined(above, runs)
     return kept is None or not of_one_line(kept, branch.branch_id)
 
 
-def finish(execution: Execution, *, now: datetime) -> Patch | None:
+def _joined(branch_id: str, runs: Mapping[str, NodeRun]) -> str | None:
+    for run in runs.values():
+        if branch_id in run.arrivals and branch_id.startswith(f"{run.branch_id}_"):
+            return run.branch_id
+    return None
+
+
+def finish(flow: Flow, execution: Execution, *, now: datetime) -> Patch | None:
     """Return the patch that ends at once what an execution that is over has let go of.
 
     Drivers commit it after a patch with ``ended_by``, deciding anew while it conflicts. What it
@@ -45,6 +60,8 @@ def finish(execution: Execution, *, now: datetime) -> Patch | None:
 
     Parameters
     ----------
+    flow : Flow
+        The version to which the execution is pinned.
     execution : Execution
         Whole; the patch is guarded by its revision.
     now : datetime
@@ -55,9 +72,17 @@ def finish(execution: Execution, *, now: datetime) -> Patch | None:
     Patch or None
         None when nothing is left to end.
     """
-    branches = [b for b in execution.branches if b.status in OPEN and let_go(execution.ended_by, b)]
+    runs = {run.idempotency_key: run for run in execution.executed_nodes}
+    branches = [
+        branch
+        for branch in execution.branches
+        if branch.status in OPEN and let_go(execution.ended_by, branch, runs)
+    ]
     if not branches:
         return None
     patch = Patch(execution.id, revision=execution.revision, durable=True)
     stop(patch, execution, branches, now)
+    was = {branch.branch_id: branch for branch in branches}
+    moved = [move.branch for move in patch.move]
+    patch.meet = meetings(flow, execution.id, moved, was, runs, now)
     return patch

@@ -43,12 +43,15 @@ class Handle:
         Whether an edge must leave it.
     keyword : str, optional
         Argument of the builder's method that takes what follows; the id where it is a name.
+    back : bool, optional
+        Whether what follows leads back to the node.
     """
 
     id: str | None = None
     label: str = ""
     required: bool = True
     keyword: str | None = None
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,11 @@ class Arrive:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """The branch ends here, and the branch that forked goes on: what JOIN returns."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an effect ended; `error` is ``{code, message, transient}``."""
 
@@ -153,6 +161,11 @@ class Context(Protocol):
     @property
     def key(self) -> str:
         """The run's idempotency key."""
+        ...
+
+    @property
+    def round(self) -> int:
+        """Of the loop's body, at a REPEAT: the one that would begin now; 1 is the first."""
         ...
 
     @property
@@ -261,7 +274,7 @@ class NodeType:
         """Return the types of the events that a node with this config may wait for."""
         return ()
 
-    def run(self, ctx: Context) -> Next | Wait | Await | Effect | Arrive:
+    def run(self, ctx: Context) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what the node does; pure.
 
         Raises

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from flowkit.byhand import put, stop
 from flowkit.errors import Invalid
-from flowkit.execution import OPEN, Branch, Execution, NodeRun, Patch, Received, Settle
+from flowkit.execution import Branch, Execution, NodeRun, Patch, Received, Settle
 from flowkit.flow import Flow
 from flowkit.inbox import awaiting, first_fit, went_on_with
 from flowkit.problems import Problem
@@ -69,7 +69,7 @@ def receive(
     reason = flow.options.ended_by(event, Scope(flow, execution, execution.branches[0], runs, now))
     if reason is not None:
         patch.ended_by = reason
-        stop(patch, execution, [b for b in execution.branches if b.status in OPEN], now)
+        stop(patch, execution, None, now)
         return patch
     for branch in execution.branches:
         run = _waiting_run(execution, branch)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 from flowkit.errors import NodeFailed
 from flowkit.execution import Branch, Execution, NodeRun, Received, idempotency_key
 from flowkit.flow import Flow
 from flowkit.jsonlogic import evaluate, truthy
+from flowkit.shape import ROUNDS
 from flowkit.template import render
 from flowkit.wire import iso
 
@@ -46,6 +48,11 @@ class Scope:
     def contact(self) -> dict[str, Any] | None:
         """The contact as it was when the execution started."""
         return self._head.context.get("contact")
+
+    @property
+    def round(self) -> int:
+        """The round of the loop that would begin now, at a REPEAT; 1 is the first."""
+        return (self._flow.shape.visit(self._branch.path) - 1) % ROUNDS + 1
 
     @property
     def contact_id(self) -> str | None:
@@ -100,7 +107,11 @@ class Scope:
     def _scope(self) -> dict[str, Any]:
         if self._data is None:
             head, runs = self._head, self._runs
-            seen = (runs.get(idempotency_key(head.id, node)) for node in self._branch.path)
+            path = self._branch.path
+            visits = self._flow.shape.visits(path) if self._flow.shape.around else repeat(1)
+            seen = (
+                runs.get(idempotency_key(head.id, *at)) for at in zip(path, visits, strict=False)
+            )
             self._data = {
                 "contact": self.contact or {},
                 "trigger": head.context.get("trigger"),

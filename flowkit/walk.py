@@ -1,13 +1,13 @@
 """The walk: branches go through their flow until something stops them.
 
-Owns what a turn changes, and so the patch. `engine` is its public face.
-May import `turn`, `size`, `byhand`, `flow`, `nodetype`, `scope`, `inbox`, `ending`, `outcome`,
-`retry`, `execution`, `errors`, `wire`.
+Owns what becomes of a branch in a turn. `engine` is its public face.
+May import `working`, `turn`, `size`, `byhand`, `joins`, `flow`, `nodetype`, `inbox`, `ending`,
+`outcome`, `retry`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,79 +15,37 @@ from flowkit.byhand import stopped
 from flowkit.ending import by_failure, by_goal, let_go
 from flowkit.errors import NodeFailed
 from flowkit.execution import (
+    GATHERING,
     OUTCOME_UNKNOWN,
     UNRESOLVED,
     Arrival,
     Branch,
-    Claim,
-    Execution,
-    Move,
     NodeRun,
-    Patch,
-    RunStatus,
-    Settle,
     idempotency_key,
 )
-from flowkit.flow import Flow
 from flowkit.inbox import awaiting, first_fit, went_on_with
-from flowkit.nodetype import Arrive, Await, Effect, Next, Wait
+from flowkit.joins import closing, fork_of
+from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, Wait
 from flowkit.outcome import error_of, kept, kept_of
-from flowkit.retry import HAND, POLICY, again, in_series
-from flowkit.scope import Scope
+from flowkit.retry import POLICY, again, in_series
 from flowkit.size import (
     BRANCH_BYTES,
-    EXECUTION_TOO_LARGE,
     OUTCOME_BYTES,
     RESERVED_BYTES,
     RUN_BYTES,
-    growth_of_patch,
     size_of,
     size_of_names,
 )
-from flowkit.turn import Ended, Limits, Performance, Turn, resume_data
-from flowkit.wire import cut
+from flowkit.turn import Ended, Performance, resume_data
+from flowkit.wire import later
+from flowkit.working import Working
 
 RESENDS = 3
 """How often an effect under ``onUnknown: resend`` is performed anew without an answer."""
 
 
-@dataclass(slots=True)
-class Walk:
-    """The working state of one `advance`: copies of what it touches, and the patch so far."""
-
-    flow: Flow
-    claim: Claim
-    now: datetime
-    limits: Limits
-    head: Execution = field(init=False)
-    runs: dict[str, NodeRun] = field(init=False)
-    touched: dict[str, Branch] = field(default_factory=dict)
-    spawned: dict[str, Branch] = field(default_factory=dict)
-    new: dict[str, NodeRun] = field(default_factory=dict)
-    settled: dict[str, Settle] = field(default_factory=dict)
-    arrivals: dict[str, Arrival] = field(default_factory=dict)
-    effects: list[Performance] = field(default_factory=list)
-    queue: list[Branch] = field(default_factory=list)
-    durable: bool = False
-    crowded: bool = False
-    looked: bool = False
-    """Whether something rests on what the inbox holds, or does not hold."""
-    ended_by: dict[str, Any] | None = None
-    taken: int = 0
-    """Bytes that this turn has taken so far, roughly; what the patch says is exact."""
-
-    def __post_init__(self) -> None:
-        self.head = self.claim.head
-        self.runs = dict(self.claim.runs)
-
-    def own(self, branch_id: str) -> Branch:
-        """Return the working copy of a branch of the claim."""
-        branch = self.touched.get(branch_id)
-        if branch is None:
-            known = self.claim.branches[branch_id]
-            branch = replace(known, path=list(known.path), status="running")
-            self.touched[branch_id] = branch
-        return branch
+class Walk(Working):
+    """One `advance`."""
 
     def drain(self) -> None:
         """Walk every branch that can go on."""
@@ -102,7 +60,7 @@ class Walk:
         """Go on with a claimed branch from whatever is recorded of it."""
         if self.over(branch):
             return
-        run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
+        run = self.runs.get(self.key(branch))
         if run is None or run.branch_id != branch.branch_id:
             self.queue.append(branch)
         elif run.status == "failed":
@@ -115,6 +73,9 @@ class Walk:
             step = awaiting(self.flow, branch, self.scope(branch))
             if step is None or not self.received(branch, run, step):
                 if not self.due(branch, ever=step is None or step.until is not None):
+                    return
+                if run.arrivals:
+                    self.close(branch, run)
                     return
                 self.rewrite(run, status="completed", end_time=self.now)
             branch.resume_at = branch.resume_data = None
@@ -138,10 +99,10 @@ class Walk:
 
     def over(self, branch: Branch) -> bool:
         """End a branch whose execution is over, if it is; return whether."""
-        if not let_go(self.ended_by or self.head.ended_by, branch):
+        if not let_go(self.ended_by or self.head.ended_by, branch, self.runs):
             return False
         branch.status, branch.resume_at, branch.resume_data = "cancelled", None, None
-        run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
+        run = self.runs.get(self.key(branch))
         if run is not None and run.branch_id == branch.branch_id:
             self.rewrite(run, **stopped(run, self.now))  # as it is, where it has ended
         return True
@@ -155,7 +116,7 @@ class Walk:
 
     def ended(self, branch: Branch, event: Ended) -> None:
         """Record how an effect ended, and go on behind it."""
-        run = self.runs[idempotency_key(self.head.id, branch.current_node_id)]
+        run = self.runs[self.key(branch)]
         most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
         outcome = kept_of(event.outcome, most)
         self.durable = True
@@ -176,9 +137,13 @@ class Walk:
             branch.status = "ready"
             return
         scope = self.scope(branch)
+        around = self.flow.shape.around
         while branch.status == "running":
             node_id = branch.current_node_id
-            key = scope.key = idempotency_key(self.head.id, node_id)
+            if node_id in around:
+                key = scope.key = self.key(branch)
+            else:
+                key = scope.key = idempotency_key(self.head.id, node_id)
             known = self.runs.get(key)
             if known is not None and known.branch_id != branch.branch_id and not known.arrivals:
                 branch.status = "merged"
@@ -206,6 +171,11 @@ class Walk:
             elif isinstance(step, Arrive):
                 self.arrive(branch, key)
                 return
+            elif isinstance(step, Gather):
+                # To be counted there with the patch, or too late.
+                open_ = known is None or known.status in GATHERING
+                branch.status = "completed" if open_ else "merged"
+                return
             elif isinstance(step, Wait):
                 run = self.record(branch, key, known, "waiting")
                 run.result, run.source_handle = step.result, step.handle
@@ -228,11 +198,7 @@ class Walk:
                 self.perform(branch, run, step)
                 return
 
-    def scope(self, branch: Branch) -> Scope:
-        """Return what the nodes see that the branch comes to."""
-        return Scope(self.flow, self.head, branch, self.runs, self.now)
-
-    def checked(self, branch: Branch, said: Any) -> Next | Wait | Await | Effect | Arrive:
+    def checked(self, branch: Branch, said: Any) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what a node decided, in a form that can be kept; raise unless it can be done.
 
         Also that the way out leads somewhere: after an effect it would be too late to find out.
@@ -240,6 +206,11 @@ class Walk:
         node_id = branch.current_node_id
         if isinstance(said, Arrive):
             return said
+        if isinstance(said, Gather):
+            shape = self.flow.shape
+            if node_id in shape.gates and fork_of(shape, node_id, self.head.id, branch, self.runs):
+                return said
+            said = Next()  # there is nobody to wait for
         if not isinstance(said, (Next, Wait, Await, Effect)):
             message = f"the node returned {said!r:.100}, not Next, Wait, Await, Effect or Arrive"
             raise NodeFailed("node_error", message)
@@ -272,23 +243,6 @@ class Walk:
         """Return what the children of a fork take, with what is kept free for each."""
         child = BRANCH_BYTES + size_of_names(branch.path) + size_of(vars) + RESERVED_BYTES
         return child * len(targets) + size_of_names(targets)
-
-    def take(self, needed: int) -> None:
-        """Take so many bytes of the execution's room; raise `NodeFailed` where there are fewer."""
-        left = self.left()
-        if needed > left:
-            raise NodeFailed(
-                EXECUTION_TOO_LARGE,
-                f"this takes {needed} bytes and the execution has room for {max(left, 0)}: it may "
-                f"have {self.limits.execution_bytes}, of which {RESERVED_BYTES} are kept free for "
-                "each branch; give nodes smaller results and variables, or fork less",
-            )
-        self.taken += needed
-
-    def left(self) -> int:
-        """Return for how many bytes there is room, beside what is kept free for each branch."""
-        reserved = RESERVED_BYTES * self.head.open
-        return self.limits.execution_bytes - self.head.bytes - self.taken - reserved
 
     def room(self, branch: Branch) -> bool:
         """Return whether the driver can begin one more effect; if not, the branch stays ready."""
@@ -352,6 +306,11 @@ class Walk:
         else:
             arrival.branch_ids += (branch.branch_id,)
 
+    def close(self, branch: Branch, run: NodeRun) -> None:
+        """Let a JOIN go on whose time has run out; by which way, the commit decides."""
+        branch.status, branch.resume_at, branch.resume_data = "ready", None, None
+        self.late.append(closing(self.flow, branch, run, self.now))
+
     def perform(self, branch: Branch, run: NodeRun, effect: Effect) -> None:
         """Ask the driver to perform an effect."""
         self.durable = True
@@ -406,94 +365,3 @@ class Walk:
         except Exception:  # it ran once; now not even its policies can be asked for
             return None
         return step if isinstance(step, Effect) else None
-
-    # -- runs
-
-    def record(
-        self,
-        branch: Branch,
-        key: str,
-        known: NodeRun | None,
-        status: RunStatus,
-        *,
-        ended: bool = False,
-    ) -> NodeRun:
-        """Record that the branch runs its node: a new run, or the next attempt of a failed one."""
-        asked_by = HAND if branch.resume_at is None else POLICY
-        branch.resume_at = branch.resume_data = None
-        if known is None:
-            run = self.build_run(branch, key, status, ended=ended)
-            self.runs[key] = self.new[key] = run
-            return run
-        self.rewrite(
-            known,
-            **again(known, asked_by),
-            status=status,
-            start_time=self.now,
-            end_time=self.now if ended else None,
-        )
-        return self.runs[key]
-
-    def build_run(self, branch: Branch, key: str, status: RunStatus, *, ended: bool) -> NodeRun:
-        """Return a new run of the branch at its node."""
-        run = NodeRun(
-            node_id=branch.current_node_id,
-            branch_id=branch.branch_id,
-            status=status,
-            start_time=self.now,
-            end_time=self.now if ended else None,
-            idempotency_key=key,
-            sequence=branch.sequence,
-        )
-        branch.sequence += 1
-        return run
-
-    def rewrite(self, run: NodeRun, **changes: Any) -> None:
-        """Change a run: in place of the new one, or as a guarded change of the recorded one."""
-        key = run.idempotency_key
-        changed = replace(run, **changes)
-        self.runs[key] = changed
-        if key in self.new:
-            self.new[key] = changed
-        else:
-            recorded = self.claim.runs[key]
-            self.settled[key] = Settle(changed, recorded.status, recorded.retry_count)
-
-    # -- the patch
-
-    def result(self) -> Turn:
-        """Return all that happened, as one patch."""
-        patch = Patch(
-            self.head.id,
-            append=list(self.new.values()),
-            settle=list(self.settled.values()),
-            move=[Move(b, self.claim.branches[k].epoch) for k, b in self.touched.items()],
-            spawn=list(self.spawned.values()),
-            arrive=list(self.arrivals.values()),
-            inbox=len(self.head.inbox) if self.looked else None,
-            ended_by=self.ended_by,
-            durable=self.durable,
-        )
-        patch.bytes = growth_of_patch(patch, self.claim)
-        for branch in self.touched.values():
-            patch.count(branch.status, "running")
-            # What is let go is let go once: the same patch committed again is fenced.
-            branch.epoch += branch.status != "running"
-        for branch in self.spawned.values():
-            patch.count(branch.status, None)
-        held = {k: b for k, b in self.claim.branches.items() if k not in self.touched}
-        shared = 0
-        for branch in (*self.touched.values(), *self.spawned.values()):
-            if branch.status == "running":
-                held[branch.branch_id] = branch
-            elif branch.status == "ready" and not self.limits.hold:
-                shared += 1
-        head = self.head
-        if held:
-            head = replace(head, open=head.open + patch.open, bytes=head.bytes + patch.bytes)
-        return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)
-
-
-def later(moment: datetime) -> datetime:
-    """Return the next full millisecond, since what is kept must not come before its time."""
-    return cut(moment + timedelta(microseconds=999))

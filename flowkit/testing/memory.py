@@ -1,6 +1,7 @@
 """`MemoryStore`: the reference that says in the fewest words what a store does with executions.
 
-May import `flowkit.execution`, `flowkit.entry`, `flowkit.options` and `flowkit.errors`.
+May import `flowkit.execution`, `flowkit.entry`, `flowkit.options`, `flowkit.joins` and
+`flowkit.errors`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from flowkit.execution import (
     run_order,
     status_of,
 )
+from flowkit.joins import met
 from flowkit.options import Entry
 
 
@@ -160,6 +162,8 @@ class MemoryStore:
             inbox=len(execution.inbox),
         )
         if answer.outcome == "ok":
+            if patch.meet:
+                patch, answer.woken = met(patch, branches, runs)
             self._change(execution, patch, branches, runs, now, lease_ms)
         answer.status, answer.open = execution.status, execution.open
         answer.waiting, answer.failed = execution.waiting, execution.failed

@@ -26,12 +26,12 @@ from functools import lru_cache
 from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
-from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, idempotency_key
+from flowkit.execution import Answer, BranchRef, Claim, run_at
 from flowkit.nodetype import Outcome
 from service import faults
 from service.events import finish
 from service.store.base import Store
-from service.worker.evidence import Evidence, Late
+from service.worker.evidence import NOT_PERFORMED, PERFORMANCE_BROKE, Evidence, Late
 
 log = logging.getLogger(__name__)
 
@@ -385,6 +385,12 @@ class Runner:
         self._crowded = any(turn.crowded for _, turn in turns)
         for (held, turn), answer in zip(turns, answers, strict=True):
             self._settle(held, turn, answer, pool)
+        self._more = self._more or any(answer.woken for answer in answers)
+        for (held, turn), answer in zip(turns, answers, strict=True):
+            if turn.patch.ended_by is not None and answer.outcome == "ok" and answer.open:
+                flow = self._flow(held.claim.head.flow_id, held.claim.head.flow_version)
+                finish(self._store, flow, held.claim.head.id, now=now)
+                self._more = True
         if any(turn.shared for _, turn in turns):
             self._more = True
             self._ring()
@@ -394,8 +400,6 @@ class Runner:
         execution_id = held.claim.head.id
         if answer.outcome == "ok":
             held.claim, held.events, held.doubtful = turn.claim, [], []
-            if turn.patch.ended_by is not None and answer.open:
-                finish(self._store, execution_id, now=self._clock.now())
             for performance in turn.effects:
                 branch = turn.claim.branches[performance.branch_id]
                 ref = BranchRef(execution_id, branch.branch_id, branch.epoch)
@@ -420,8 +424,10 @@ class Runner:
         """Let go of branches that are not ours; what their effects came to is still evidence."""
         for event in held.events:
             if isinstance(event, Ended) and event.branch_id in branch_ids:
-                node_id = held.claim.branches[event.branch_id].current_node_id
-                run = held.claim.runs[idempotency_key(held.claim.head.id, node_id)]
+                branch = held.claim.branches[event.branch_id]
+                run = run_at(branch, held.claim.runs.values())
+                if run is None:
+                    continue
                 self._late.add(
                     Late(held.claim.head.id, run.idempotency_key, run.retry_count, event)
                 )
@@ -480,21 +486,3 @@ class Runner:
         if time.monotonic() - self._renewed + seconds <= self._lease:
             return True
         return not self._store.renew([ref], now=self._clock.now(), lease_ms=self._lease_ms)
-
-
-NOT_PERFORMED = Outcome(
-    "failed",
-    error={
-        "code": "lease_lost",
-        "message": "the worker slept past its lease and did not perform the effect; retry it",
-        "transient": True,
-    },
-)
-PERFORMANCE_BROKE = Outcome(
-    "unknown",
-    error={
-        "code": OUTCOME_UNKNOWN,
-        "message": "the channel broke off; the worker's log says why",
-        "transient": False,
-    },
-)

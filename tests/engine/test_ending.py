@@ -19,7 +19,7 @@ def with_settings(flow: Flow, **settings: Any) -> Flow:
 
 
 def finish(world: World) -> str:
-    patch = engine.finish(world.execution, now=world.now)
+    patch = engine.finish(world.flow, world.execution, now=world.now)
     return world.commit(patch).outcome if patch else "nothing"
 
 
@@ -209,3 +209,27 @@ def test_without_settings_a_failure_stops_nobody() -> None:
     world.run()
     assert (world.execution.ended_by, finish(world)) == (None, "nothing")
     assert world.execution.resume_at == EPOCH + timedelta(days=1)
+
+
+def test_a_goal_before_a_join_waits_for_nobody_that_was_let_go() -> None:
+    nodes = {
+        **{"goal": goal(endExecution=True), "wait": delay(days=1), "join": ("JOIN", {})},
+        **{"a": SAY, "b": SAY},
+    }
+    ways = ("start > goal > join", "start > wait > join", "join > a > end", "join > b > end")
+    world = World(flow_of(nodes, *ways))
+    world.run()
+    assert finish(world) == "ok"
+    assert world.run().status == "completed"
+    assert world.branches["root_1"] == "cancelled"
+    assert world.sent() == ["x_a", "x_b"], "the forks behind the JOIN go on"
+
+
+def test_an_exit_ends_who_stands_at_a_join() -> None:
+    nodes = {"wait": delay(days=1), "join": ("JOIN", {})}
+    ways = ("start > join", "start > wait > join", "join > end")
+    world = World(with_settings(flow_of(nodes, *ways), exit=[{"event": "paid"}]))
+    world.run()
+    assert world.nodes["join"] == "waiting"
+    assert world.receive() == "ok"
+    assert (world.execution.status, world.nodes["join"]) == ("completed", "cancelled")
