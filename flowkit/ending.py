@@ -38,17 +38,23 @@ def let_go(ended_by: dict[str, Any] | None, branch: Branch, runs: Mapping[str, N
     if ended_by is None:
         return False
     kept: str | None = ended_by.get("branchId")
-    above = kept
-    while above is not None:
+    if kept is not None and of_one_line(kept, branch.branch_id):
+        return False
+    while kept is not None:
         # Behind a JOIN to which it came, the branch that had forked goes on for it.
-        kept, above = above, _joined(above, runs)
-    return kept is None or not of_one_line(kept, branch.branch_id)
+        run = _joined(kept, runs)
+        if run is None:
+            return True
+        kept = run.branch_id
+        if run.node_id in branch.path and of_one_line(kept, branch.branch_id):
+            return False
+    return True
 
 
-def _joined(branch_id: str, runs: Mapping[str, NodeRun]) -> str | None:
+def _joined(branch_id: str, runs: Mapping[str, NodeRun]) -> NodeRun | None:
     for run in runs.values():
         if branch_id in run.arrivals and branch_id.startswith(f"{run.branch_id}_"):
-            return run.branch_id
+            return run
     return None
 
 

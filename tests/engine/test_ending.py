@@ -214,10 +214,17 @@ def test_without_settings_a_failure_stops_nobody() -> None:
 def test_a_goal_before_a_join_waits_for_nobody_that_was_let_go() -> None:
     nodes = {
         **{"goal": goal(endExecution=True), "wait": delay(days=1), "join": ("JOIN", {})},
-        **{"a": SAY, "b": SAY},
+        **{"pause": delay(hours=1), "a": SAY, "b": SAY},
     }
-    ways = ("start > goal > join", "start > wait > join", "join > a > end", "join > b > end")
+    ways = (
+        "start > pause > goal > join",
+        "start > wait > join",
+        "join > a > end",
+        "join > b > end",
+    )
     world = World(flow_of(nodes, *ways))
+    world.run()
+    world.wait(hours=1)
     world.run()
     assert finish(world) == "ok"
     assert world.run().status == "completed"
