@@ -69,7 +69,7 @@ def deliver(
     delivery = Delivery()
     size = size_of(event.payload)
     for contact_id in contact_ids:
-        for head in _live(store, contact_id):
+        for head in live(store, contact_id):
             if head.id in besides or event.type not in _listens(version, head):
                 continue
             if size > limits.result_bytes:
@@ -89,7 +89,7 @@ def deliver(
     return delivery
 
 
-def _live(store: Store, contact_id: str) -> Iterator[Execution]:
+def live(store: Store, contact_id: str) -> Iterator[Execution]:
     """Yield the heads of a contact's executions that have not ended."""
     after = None
     while True:

@@ -21,6 +21,7 @@ from service.settings import Settings
 from service.store.open import open_store
 from service.worker.broadcasting import Broadcasting
 from service.worker.clock import StoreClock, clock_of
+from service.worker.flows import KINDS, Flows
 from service.worker.heartbeat import Heartbeat
 from service.worker.holding import Holding
 from service.worker.queue import Doorbell
@@ -87,12 +88,18 @@ def work(settings: Settings) -> None:
     heartbeat = Heartbeat(settings.data_dir)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = clock_of(store)
-    with contextlib.closing(store), channels(settings) as perform:
+    with contextlib.closing(store), channels(settings) as outside:
         limits = Limits(
             fork_queue=settings.fork_queue_limit,
             result_bytes=settings.result_limit_bytes,
             execution_bytes=settings.execution_limit_bytes,
         )
+        flows = Flows(store, clock, limits, doorbell.ring)
+
+        def perform(performance: Performance) -> Outcome:
+            here = performance.effect.kind in KINDS
+            return flows.perform(performance) if here else outside(performance)
+
         runner = Runner(
             store,
             perform,
