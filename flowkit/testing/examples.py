@@ -82,13 +82,15 @@ def started(number: int, *, flow: Flow = SIMPLE, now: datetime = EPOCH) -> list[
 
 @st.composite
 def flows(draw: st.DrawFn, *, timeouts: bool = True) -> Flow:
-    """Draw small valid flows: messages, delays, conditions, forks, JOINs and convergence.
+    """Draw small valid flows: messages, delays, waits, conditions, forks, JOINs and convergence.
 
-    Without `timeouts` no JOIN has one, so that the way does not depend on when work is done.
+    Without `timeouts` no JOIN has one, and nobody waits for an event, so that the way does not
+    depend on when work is done.
     """
     nodes: list[dict[str, Any]] = [{"id": "start", "type": "TRIGGER", "config": {}}]
     edges: list[dict[str, Any]] = []
     ends = draw(st.sampled_from([("end",), ("meet", "meet", "pause", "end")]))
+    steps = STEPS if timeouts else tuple(step for step in STEPS if step != "WAIT_FOR_EVENT")
     joins = [config for config in CONFIGS["JOIN"] if timeouts or "timeout" not in config]
 
     def node(type_: str, config: dict[str, Any]) -> str:
@@ -101,7 +103,7 @@ def flows(draw: st.DrawFn, *, timeouts: bool = True) -> Flow:
         )
 
     def grow(source: str, handle: str | None, depth: int, ends: tuple[str, ...] = ends) -> None:
-        kind = draw(st.sampled_from(STEPS[source == "start" :] if depth else ("END",)))
+        kind = draw(st.sampled_from(steps[source == "start" :] if depth else ("END",)))
         if kind == "END":
             edge(source, handle, draw(st.sampled_from(ends)))
         elif kind == "FORK":

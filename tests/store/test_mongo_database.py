@@ -131,7 +131,8 @@ def test_an_execution_is_one_document_of_the_mission_s_shape(store: MongoStore) 
     document = ended(store)
     wire = {w for _, w, _ in fields_of(Execution)}
     assert wire - {"id", "resumeAt", "endedBy"} <= set(document)
-    assert set(document) - wire == {"_id", "open", "waiting", "failed", "revision", "bytes"}
+    inside = {"open", "waiting", "failed", "revision", "bytes", "inbox"}
+    assert set(document) - wire == {"_id", *inside}
     (branch,) = document["branches"]
     assert branch["branchId"] == "root"
     assert branch["path"] == ["start", "hello", "end"]
