@@ -77,8 +77,18 @@ def growth_of_branch(branch: Branch, was: Branch) -> int:
     return grown
 
 
-def growth_of_patch(patch: Patch, claim: Claim) -> int:
-    """Return by how much an execution grows with a patch that was decided on a claim."""
+def size_of_execution(execution: Execution) -> int:
+    """Return the size of a whole execution: what ``bytes`` has added up to."""
+    return (
+        size_of(execution.context)
+        + sum(map(size_of_branch, execution.branches))
+        + sum(map(size_of_run, execution.executed_nodes))
+        + sum(map(size_of_event, execution.inbox))
+    )
+
+
+def growth_of(patch: Patch, claim: Claim) -> int:
+    """Return by how much a patch makes an execution grow, beside what was claimed of it."""
     return (
         sum(map(size_of_run, patch.append))
         + sum(
@@ -91,14 +101,4 @@ def growth_of_patch(patch: Patch, claim: Claim) -> int:
             growth_of_branch(move.branch, claim.branches[move.branch.branch_id])
             for move in patch.move
         )
-    )
-
-
-def size_of_execution(execution: Execution) -> int:
-    """Return the size of a whole execution: what ``bytes`` has added up to."""
-    return (
-        size_of(execution.context)
-        + sum(map(size_of_branch, execution.branches))
-        + sum(map(size_of_run, execution.executed_nodes))
-        + sum(map(size_of_event, execution.inbox))
     )

@@ -25,7 +25,7 @@ from flowkit.execution import (
 )
 from flowkit.inbox import awaiting, first_fit, went_on_with
 from flowkit.joins import closing, fork_of
-from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, Wait
+from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, Outcome, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import POLICY, again, in_series
 from flowkit.size import (
@@ -120,14 +120,31 @@ class Walk(Working):
         most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
         outcome = kept_of(event.outcome, most)
         self.durable = True
-        if outcome.status == "completed":
-            self.rewrite(run, status="completed", end_time=event.at, result=outcome.result)
-            self.follow(branch, self.runs[run.idempotency_key])
+        if outcome.status in ("completed", "suppressed"):
+            self.happened(branch, run, outcome, event.at)
         elif outcome.status == "failed":
             self.fail(branch, run, outcome.error or {}, event.at)
         else:
             said = (outcome.error or {}).get("message", "no answer came")
             self.unknown(branch, run, str(said))
+
+    def happened(self, branch: Branch, run: NodeRun, outcome: Outcome, at: datetime) -> None:
+        """Record that an effect has happened, and go on as it says, or wait until it says."""
+        handle = outcome.handle or run.source_handle
+        targets = self.flow.targets(branch.current_node_id, handle)
+        if not targets:
+            message = f"no edge leaves handle {handle!r} of node {branch.current_node_id}"
+            error = {"code": "handle_unconnected", "message": message, "transient": False}
+            self.fail(branch, run, error, at)
+            return
+        told: dict[str, Any] = {"result": outcome.result, "source_handle": handle}
+        if outcome.until is not None and outcome.until > self.now:
+            self.rewrite(run, status="waiting", **told)
+            branch.status, branch.resume_at = "waiting", later(outcome.until)
+            branch.resume_data = resume_data(branch, targets)
+            return
+        self.rewrite(run, status=outcome.status, end_time=at, **told)
+        self.follow(branch, self.runs[run.idempotency_key])
 
     # -- walking
 

@@ -31,7 +31,7 @@ from flowkit.scope import Scope
 from flowkit.size import (
     EXECUTION_TOO_LARGE,
     RESERVED_BYTES,
-    growth_of_patch,
+    growth_of,
 )
 from flowkit.turn import Limits, Performance, Turn
 
@@ -173,7 +173,7 @@ class Working:
             ended_by=self.ended_by,
             durable=self.durable,
         )
-        patch.bytes = growth_of_patch(patch, self.claim)
+        patch.bytes = growth_of(patch, self.claim)
         if self.flow.shape.gates:
             moved = (*self.touched.values(), *self.spawned.values())
             was = self.claim.branches

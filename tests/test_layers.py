@@ -86,6 +86,7 @@ PURE = [
             "scope.py",
         ),
         *("outcome.py", "broadcast.py", "jsonlogic.py", "template.py", "joins.py", "shape.py"),
+        *("whatsapp.py", "filling.py", "limits.py", "sharing.py"),
     )
 ] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))
 OUTSIDE = {"os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"} | {

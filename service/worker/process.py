@@ -16,14 +16,18 @@ from collections.abc import Iterator
 
 from flowkit.engine import Limits, Performance
 from flowkit.nodetype import Outcome
+from flowkit.sharing import KINDS
+from service.channels.http import HttpChannel
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
 from service.worker.broadcasting import Broadcasting
 from service.worker.clock import StoreClock, clock_of
-from service.worker.flows import KINDS, Flows
+from service.worker.flows import KINDS as FLOWS
+from service.worker.flows import Flows
 from service.worker.heartbeat import Heartbeat
 from service.worker.holding import Holding
+from service.worker.internal import Internal
 from service.worker.queue import Doorbell
 from service.worker.retention import Retention
 from service.worker.runner import Perform, Runner
@@ -45,9 +49,13 @@ def channels(settings: Settings) -> Iterator[Perform]:
                 settings.whatsapp_api_version,
             )
             stack.callback(whatsapp.close)
+        http = HttpChannel(allow_private=settings.http_allow_private)
+        stack.callback(http.close)
 
         def perform(performance: Performance) -> Outcome:
             effect = performance.effect
+            if effect.kind == "http.request":
+                return http.perform(effect.request, performance.key, effect.timeout)
             if effect.kind != "whatsapp.message":
                 return _refused("effect_unsupported", f"no channel performs {effect.kind!r}")
             if whatsapp is None:
@@ -89,6 +97,7 @@ def work(settings: Settings) -> None:
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = clock_of(store)
     with contextlib.closing(store), channels(settings) as outside:
+        internal = Internal(store, clock)
         limits = Limits(
             fork_queue=settings.fork_queue_limit,
             result_bytes=settings.result_limit_bytes,
@@ -97,8 +106,10 @@ def work(settings: Settings) -> None:
         flows = Flows(store, clock, limits, doorbell.ring)
 
         def perform(performance: Performance) -> Outcome:
-            here = performance.effect.kind in KINDS
-            return flows.perform(performance) if here else outside(performance)
+            kind = performance.effect.kind
+            if kind in FLOWS:
+                return flows.perform(performance)
+            return internal.perform(performance) if kind in KINDS else outside(performance)
 
         runner = Runner(
             store,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowkit.testing.contract.broadcasts import BroadcastsContract
+from flowkit.testing.contract.cells import CellsContract
 from flowkit.testing.contract.contacts import ContactsContract
 from flowkit.testing.contract.elections import ElectionsContract
 from flowkit.testing.contract.entries import EntriesContract
@@ -24,6 +25,7 @@ class StoreContract(
     InboxContract,
     EntriesContract,
     ContactsContract,
+    CellsContract,
     TriggersContract,
     BroadcastsContract,
     ElectionsContract,
