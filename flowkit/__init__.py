@@ -10,6 +10,7 @@ from flowkit.errors import NodeFailed as NodeFailed
 from flowkit.errors import NotFound as NotFound
 from flowkit.errors import ServiceError as ServiceError
 from flowkit.expression import contact as contact
+from flowkit.expression import event as event
 from flowkit.expression import results as results
 from flowkit.expression import trigger as trigger
 from flowkit.expression import var as var
@@ -19,6 +20,7 @@ from flowkit.flow import Edge as Edge
 from flowkit.flow import Flow as Flow
 from flowkit.flow import Node as Node
 from flowkit.functions import function as function
+from flowkit.nodetype import Await as Await
 from flowkit.nodetype import Context as Context
 from flowkit.nodetype import Effect as Effect
 from flowkit.nodetype import Handle as Handle

@@ -64,6 +64,8 @@ def retry(
     """
     if execution.status in ("completed", "cancelled"):
         raise Conflict(f"execution {execution.id} is {execution.status}: nothing to retry")
+    if execution.ended_by is not None and "branchId" not in execution.ended_by:
+        raise Conflict(f"execution {execution.id} was left ({execution.ended_by['reason']})")
     failed = {branch.current_node_id: branch for branch in failed_branches(execution)}
     wrong = [
         Problem(
@@ -82,7 +84,7 @@ def retry(
     chosen = [branch for node, branch in failed.items() if not node_ids or node in node_ids]
     patch = Patch(execution.id, revision=execution.revision, durable=True)
     for branch in chosen:
-        _put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
+        put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
     _reopen(patch, execution, chosen)
     if pinned is not None and version is not None and version.version != pinned.version:
         _go_on_in(patch, execution, chosen, pinned, version)
@@ -125,19 +127,33 @@ def cancel(execution: Execution, *, now: datetime) -> Patch:
     if execution.status not in ("running", "delayed"):
         raise Conflict(f"execution {execution.id} is {execution.status} already")
     patch = Patch(execution.id, revision=execution.revision, cancel=True, durable=True)
-    for branch in execution.branches:
-        if branch.status in OPEN:
-            _put(patch, branch, "cancelled")
-    for run in execution.executed_nodes:
-        if run.status == "waiting":
-            ended = replace(run, status="cancelled", end_time=now)
-            patch.settle.append(Settle(ended, run.status, run.retry_count))
-        elif run.status == "running":
-            patch.settle.append(Settle(replace(run, status="unknown"), run.status, run.retry_count))
+    stop(patch, execution, None, now)
     return patch
 
 
-def _put(
+def stop(
+    patch: Patch, execution: Execution, chosen: Sequence[Branch] | None, now: datetime
+) -> None:
+    """Enter into a patch that open branches end where they are: those chosen, or all."""
+    branches = [b for b in execution.branches if b.status in OPEN] if chosen is None else chosen
+    for branch in branches:
+        put(patch, branch, "cancelled")
+    ids = {branch.branch_id for branch in branches}
+    for run in execution.executed_nodes:
+        # With all, also a JOIN at which a branch stands that is nobody's.
+        changes = stopped(run, now) if chosen is None or run.branch_id in ids else {}
+        if changes:
+            patch.settle.append(Settle(replace(run, **changes), run.status, run.retry_count))
+
+
+def stopped(run: NodeRun, now: datetime) -> dict[str, Any]:
+    """Return the changes of a run whose branch ends there: one under way ends as ``unknown``."""
+    if run.status == "waiting":
+        return {"status": "cancelled", "end_time": now}
+    return {"status": "unknown"} if run.status == "running" else {}
+
+
+def put(
     patch: Patch,
     branch: Branch,
     status: BranchStatus,
@@ -189,7 +205,7 @@ def _go_on_in(
         run = _run_of(branch, runs)
         node = branch.current_node_id
         ahead = [node] if run.status == "failed" else version.targets(node, run.source_handle)
-        _put(patch, branch, "waiting", resume_data(branch, ahead), branch.resume_at)
+        put(patch, branch, "waiting", resume_data(branch, ahead), branch.resume_at)
     patch.flow_version = version.version
 
 

@@ -1,11 +1,12 @@
 """The engine: what happens next, as pure functions.
 
-Owns every transition of an execution: `start`, `advance`, `retry`, `cancel`, `evidence`. Each
+Owns every transition of an execution: `start`, `advance`, `receive`, `finish`, `retry`,
+`cancel`, `evidence`. Each
 takes what is known and the time, and returns patches and effects; none reads a clock, draws a
 random number, touches the outside or changes what it was given. Drivers (the service's worker,
 the simulator) commit the patches, perform the effects and report back as events.
-May import `turn`, `walk`, `byhand`, `scope`, `outcome`, `size`, `flow`, `expression`,
-`jsonlogic`, `execution`, `problems`, `errors`, `wire`.
+May import `turn`, `walk`, `byhand`, `receive`, `ending`, `scope`, `outcome`, `size`, `flow`,
+`expression`, `jsonlogic`, `execution`, `problems`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from flowkit.byhand import cancel as cancel
 from flowkit.byhand import failed_branches as failed_branches
 from flowkit.byhand import retry as retry
+from flowkit.ending import finish as finish
 from flowkit.errors import Invalid, NodeFailed
 from flowkit.execution import (
     OUTCOME_UNKNOWN,
@@ -29,12 +31,14 @@ from flowkit.execution import (
     Patch,
     Settle,
 )
+from flowkit.execution import Received as Received
 from flowkit.expression import search
 from flowkit.flow import Flow
 from flowkit.jsonlogic import evaluate, truthy
 from flowkit.nodetype import Outcome
 from flowkit.outcome import kept_of
 from flowkit.problems import Problem
+from flowkit.receive import receive as receive
 from flowkit.scope import flow_facts
 from flowkit.size import RESERVED_BYTES, size_of_execution, size_of_run
 from flowkit.turn import Ended as Ended

@@ -72,6 +72,19 @@ class NodeRun:
     arrivals: tuple[str, ...] = field(default=(), metadata=INTERNAL)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """An event that came for an execution's contact while the execution was under way.
+
+    ``payload`` is what the sender sent; ``id`` tells the event from one that is delivered again.
+    """
+
+    id: str
+    type: str
+    payload: Any = None
+    at: datetime
+
+
 @dataclass(slots=True, kw_only=True)
 class Branch:
     """One line of progress through the flow: the unit of ownership.
@@ -99,7 +112,12 @@ class Execution:
 
     ``context`` is ``{"trigger": payload, "contact": object or null}``, frozen at the start.
     ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits; ``bytes`` is
-    its size by the estimate of `flowkit.size`.
+    its size by the estimate of `flowkit.size`. ``inbox`` holds the events that its flow listens
+    for, in the order in which they came.
+
+    ``ended_by`` says what ended it before all its branches came to an END: ``{reason, ...}``, the
+    reason being ``goal``, ``exit`` or ``failure``. Where it names a ``branchId``, that branch and
+    its line go on.
     """
 
     id: str
@@ -115,11 +133,13 @@ class Execution:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None = None
+    ended_by: dict[str, Any] | None = None
     open: int = field(default=1, metadata=INTERNAL)
     waiting: int = field(default=0, metadata=INTERNAL)
     failed: int = field(default=0, metadata=INTERNAL)
     revision: int = field(default=0, metadata=INTERNAL)
     bytes: int = field(default=0, metadata=INTERNAL)
+    inbox: list[Received] = field(default_factory=list, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +249,11 @@ class Patch:
         New branches; guarded by the move of the branch that forked.
     arrive : list of Arrival
         Arrivals at END, counted once per branch; guarded by the move of each branch.
+    receive : list of Received
+        Events that are added to the inbox.
+    inbox : int, optional
+        Guard: the inbox holds so many events (else ``conflict``). Whoever has looked into it
+        and lets a branch wait has thus missed none.
     meet : list of Meeting
         JOINs that the ends of the patch's branches may complete, those of inner forks first.
         Guard: one at which a branch arrives has not gone on (else ``lost``). The store turns
@@ -241,6 +266,8 @@ class Patch:
     revision : int, optional
         Guard: the execution has not changed since (else ``conflict``). A patch with it may
         also reopen an ended execution.
+    ended_by : dict, optional
+        What ends the execution, for its record; the branches are moved besides.
     flow_version : int, optional
         The version to which the execution is pinned from now on.
     cancel : bool
@@ -255,12 +282,15 @@ class Patch:
     move: list[Move] = field(default_factory=list)
     spawn: list[Branch] = field(default_factory=list)
     arrive: list[Arrival] = field(default_factory=list)
+    receive: list[Received] = field(default_factory=list)
+    inbox: int | None = None
     meet: list[Meeting] = field(default_factory=list)
     open: int = 0
     waiting: int = 0
     failed: int = 0
     bytes: int = 0
     revision: int | None = None
+    ended_by: dict[str, Any] | None = None
     flow_version: int | None = None
     cancel: bool = False
     durable: bool = False
@@ -278,9 +308,9 @@ class Answer:
 
     ``ok``: all of it is committed. ``lost``: another branch owns the runs in `runs`.
     ``fenced``: the leases of the branches in `fenced` are gone. ``cancelled``: the execution
-    is. ``conflict``: the execution or a run changed meanwhile. Unless ``ok``, nothing of it is.
-    `status`, `open`, `waiting` and `failed` are the execution's after the patch; `woken` is how
-    many branches JOINs have made ready in it.
+    is. ``conflict``: the execution, its inbox or a run changed meanwhile. Unless ``ok``, nothing
+    of it is. `status`, `open`, `waiting` and `failed` are the execution's after the patch;
+    `woken` is how many branches JOINs have made ready in it.
     """
 
     outcome: Literal["ok", "lost", "fenced", "cancelled", "conflict"]
@@ -312,7 +342,8 @@ class PageKey(NamedTuple):
 class ExecutionFilter:
     """Which executions a list holds; None means any.
 
-    ``since`` is inclusive and ``until`` exclusive; both are about ``created_at``.
+    ``since`` is inclusive and ``until`` exclusive; both are about ``created_at``. With ``live``
+    only those that have not ended.
     """
 
     flow_id: str | None = None
@@ -320,6 +351,7 @@ class ExecutionFilter:
     contact_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    live: bool = False
 
 
 def status_of(open: int, waiting: int, failed: int) -> ExecutionStatus:
@@ -340,6 +372,7 @@ def judge(
     revision: int,
     epochs: dict[str, int],
     runs: dict[str, NodeRun],
+    inbox: int = 0,
 ) -> Answer:
     """Check a patch's guards against what is recorded.
 
@@ -353,6 +386,8 @@ def judge(
         Epoch by id, of the branches that the patch moves.
     runs : dict
         Recorded runs by idempotency key, of the keys that the patch appends, settles or meets.
+    inbox : int, optional
+        How many events the execution has received; asked for only when the patch has the guard.
 
     Returns
     -------
@@ -385,6 +420,8 @@ def judge(
             or (settle.was == "failed" and recorded.error != settle.error)
         ):
             return Answer("conflict", status)
+    if patch.inbox is not None and patch.inbox != inbox:
+        return Answer("conflict", status)
     return Answer("ok", status)
 
 
@@ -416,6 +453,11 @@ def derived_id(seed: str, *parts: str | int) -> str:
     """
     text = canonical([seed, *parts])
     return seed[:12] + hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def of_one_line(one: str, other: str) -> bool:
+    """Return whether of two branches one is the other, or has come of it."""
+    return f"{one}_".startswith(f"{other}_") or f"{other}_".startswith(f"{one}_")
 
 
 def branch_order(branch_id: str) -> tuple[int, ...]:

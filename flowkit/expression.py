@@ -153,6 +153,8 @@ def var(path: str) -> Ref:
 
 contact = var("contact")
 """The contact that the execution is for."""
+event = var("event")
+"""The payload of an event, in the condition of a node that waits for it."""
 trigger = var("trigger")
 """The payload that started the execution, as it came."""
 variables = var("vars")

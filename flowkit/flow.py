@@ -24,6 +24,7 @@ from flowkit.graph import Record, copy, plain, read_record
 from flowkit.layout import ROW, layered
 from flowkit.nodes.system import Trigger
 from flowkit.nodetype import NodeType, node_type, read_node
+from flowkit.options import Options, read_options
 from flowkit.problems import Problem, pointer
 from flowkit.shape import Shape, shape_of
 from flowkit.wire import INTERNAL
@@ -257,6 +258,18 @@ class Flow(Fluent, Record):
             if needs or (node.type == "TRIGGER" and "contact" in node.config):
                 return True
         return False
+
+    @cached_property
+    def listens(self) -> frozenset[str]:
+        """Types of the events that its executions may wait for."""
+        return frozenset(
+            event for node in self.nodes for event in self.behaviour(node.id).listens()
+        ) | frozenset(self.options.listens())
+
+    @cached_property
+    def options(self) -> Options:
+        """The settings, read. Raises `Invalid` when they have errors."""
+        return read_options(self.settings)
 
     def behaviour(self, node_id: str) -> NodeType:
         """Return the node type's instance with the node's config.

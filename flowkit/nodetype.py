@@ -59,11 +59,16 @@ class Handle:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Go on at once by `handle`, with a result for the history and changes of ``vars``."""
+    """Go on at once by `handle`, with a result for the history and changes of ``vars``.
+
+    With `ends` the execution is over: all other branches end where they are, and this one goes on
+    to its END.
+    """
 
     handle: str | None = None
     result: dict[str, Any] | None = None
     vars: dict[str, Any] | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,32 @@ class Wait:
     until: datetime
     handle: str | None = None
     result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Go on by `received` with an event that fits, or by `handle` when none has come by `until`.
+
+    The node run is ``waiting`` till then. An event that has come since the execution's start
+    fits too, unless this line of branches has gone on with it before.
+
+    Parameters
+    ----------
+    event : str
+        Type of the event.
+    until : datetime or None
+        When the wait is over; an event of that moment comes too late. None is never.
+    match : JSONLogic, optional
+        Condition on the scope and the event, which it sees as ``event``.
+    handle, received : str, optional
+        The ways out.
+    """
+
+    event: str
+    until: datetime | None
+    match: Any = None
+    handle: str | None = "timeout"
+    received: str | None = "received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +290,11 @@ class NodeType:
         """Return what is wrong across fields; paths are relative to the config."""
         return ()
 
-    def run(self, ctx: Context) -> Next | Wait | Effect | Arrive | Gather:
+    def listens(self) -> tuple[str, ...]:
+        """Return the types of the events that a node with this config may wait for."""
+        return ()
+
+    def run(self, ctx: Context) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what the node does; pure.
 
         Raises

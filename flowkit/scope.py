@@ -1,6 +1,6 @@
 """What a node sees while it runs.
 
-May import `flow`, `jsonlogic`, `template`, `execution`, `contacts`, `wire`.
+May import `flow`, `jsonlogic`, `template`, `execution`, `contacts`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from itertools import repeat
 from typing import Any
 
 from flowkit.contacts import overlaid
-from flowkit.execution import Branch, Execution, NodeRun, idempotency_key
+from flowkit.errors import NodeFailed
+from flowkit.execution import Branch, Execution, NodeRun, Received, idempotency_key
 from flowkit.flow import Flow
-from flowkit.jsonlogic import evaluate
+from flowkit.jsonlogic import evaluate, truthy
 from flowkit.shape import ROUNDS
 from flowkit.template import render
 from flowkit.wire import iso
@@ -94,6 +95,16 @@ class Scope:
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""
         return evaluate(logic, self._scope())
+
+    def fits(self, logic: Any, event: Received | None = None) -> bool:
+        """Return whether a condition holds, with an event; one that cannot be applied does not."""
+        if logic is None:
+            return True
+        facts = self._scope() if event is None else self._scope() | {"event": event.payload}
+        try:
+            return truthy(evaluate(logic, facts))
+        except NodeFailed:  # events come in any shape
+            return False
 
     def render(self, template: str) -> str:
         """Return the text of a Liquid template over the scope."""

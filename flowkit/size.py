@@ -11,12 +11,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from flowkit.execution import Branch, Claim, Execution, NodeRun, Patch
+from flowkit.execution import Branch, Claim, Execution, NodeRun, Patch, Received
 
 RUN_BYTES = 400
 """A node run without result, error and attempts."""
 BRANCH_BYTES = 300
 """A branch without path, variables and what it waits with."""
+EVENT_BYTES = 200
+"""A received event without its payload."""
 NAME_BYTES = 16
 """A name in a list, beside its text."""
 OUTCOME_BYTES = 1_000
@@ -60,6 +62,11 @@ def size_of_branch(branch: Branch) -> int:
     )
 
 
+def size_of_event(event: Received) -> int:
+    """Return the size of a received event."""
+    return EVENT_BYTES + size_of(event.payload)
+
+
 def growth_of_branch(branch: Branch, was: Branch) -> int:
     """Return by how much a branch has grown since it `was`; its path goes on from there."""
     grown = size_of_names(branch.path[len(was.path) :])
@@ -76,6 +83,7 @@ def size_of_execution(execution: Execution) -> int:
         size_of(execution.context)
         + sum(map(size_of_branch, execution.branches))
         + sum(map(size_of_run, execution.executed_nodes))
+        + sum(map(size_of_event, execution.inbox))
     )
 
 

@@ -1,16 +1,18 @@
 """The walk: branches go through their flow until something stops them.
 
-Owns what a turn changes, and so the patch. `engine` is its public face.
-May import `turn`, `size`, `joins`, `flow`, `nodetype`, `scope`, `outcome`, `retry`, `execution`,
-`errors`, `wire`.
+Owns what becomes of a branch in a turn. `engine` is its public face.
+May import `working`, `turn`, `size`, `byhand`, `joins`, `flow`, `nodetype`, `inbox`, `ending`,
+`outcome`, `retry`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from flowkit.byhand import stopped
+from flowkit.ending import by_failure, by_goal, let_go
 from flowkit.errors import NodeFailed
 from flowkit.execution import (
     GATHERING,
@@ -18,84 +20,46 @@ from flowkit.execution import (
     UNRESOLVED,
     Arrival,
     Branch,
-    Claim,
-    Execution,
-    Meeting,
-    Move,
     NodeRun,
-    Patch,
-    RunStatus,
-    Settle,
     idempotency_key,
 )
-from flowkit.flow import Flow
-from flowkit.joins import closing, fork_of, meetings
-from flowkit.nodetype import Arrive, Effect, Gather, Next, Outcome, Wait
+from flowkit.inbox import awaiting, first_fit, went_on_with
+from flowkit.joins import closing, fork_of
+from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, Outcome, Wait
 from flowkit.outcome import error_of, kept, kept_of
-from flowkit.retry import HAND, POLICY, again, in_series
-from flowkit.scope import Scope
+from flowkit.retry import POLICY, again, in_series
 from flowkit.size import (
     BRANCH_BYTES,
-    EXECUTION_TOO_LARGE,
     OUTCOME_BYTES,
     RESERVED_BYTES,
     RUN_BYTES,
-    growth_of,
     size_of,
     size_of_names,
 )
-from flowkit.turn import Ended, Limits, Performance, Turn, resume_data
+from flowkit.turn import Ended, Performance, resume_data
 from flowkit.wire import later
+from flowkit.working import Working
 
 RESENDS = 3
 """How often an effect under ``onUnknown: resend`` is performed anew without an answer."""
 
 
-@dataclass(slots=True)
-class Walk:
-    """The working state of one `advance`: copies of what it touches, and the patch so far."""
-
-    flow: Flow
-    claim: Claim
-    now: datetime
-    limits: Limits
-    head: Execution = field(init=False)
-    runs: dict[str, NodeRun] = field(init=False)
-    touched: dict[str, Branch] = field(default_factory=dict)
-    spawned: dict[str, Branch] = field(default_factory=dict)
-    new: dict[str, NodeRun] = field(default_factory=dict)
-    settled: dict[str, Settle] = field(default_factory=dict)
-    arrivals: dict[str, Arrival] = field(default_factory=dict)
-    late: list[Meeting] = field(default_factory=list)
-    effects: list[Performance] = field(default_factory=list)
-    queue: list[Branch] = field(default_factory=list)
-    durable: bool = False
-    crowded: bool = False
-    taken: int = 0
-    """Bytes that this turn has taken so far, roughly; what the patch says is exact."""
-
-    def __post_init__(self) -> None:
-        self.head = self.claim.head
-        self.runs = dict(self.claim.runs)
-
-    def own(self, branch_id: str) -> Branch:
-        """Return the working copy of a branch of the claim."""
-        branch = self.touched.get(branch_id)
-        if branch is None:
-            known = self.claim.branches[branch_id]
-            branch = replace(known, path=list(known.path), status="running")
-            self.touched[branch_id] = branch
-        return branch
+class Walk(Working):
+    """One `advance`."""
 
     def drain(self) -> None:
         """Walk every branch that can go on."""
         while self.queue:
-            self.walk(self.queue.pop(0))
+            branch = self.queue.pop(0)
+            if not self.over(branch):
+                self.walk(branch)
 
     # -- events
 
     def resume(self, branch: Branch) -> None:
         """Go on with a claimed branch from whatever is recorded of it."""
+        if self.over(branch):
+            return
         run = self.runs.get(self.key(branch))
         if run is None or run.branch_id != branch.branch_id:
             self.queue.append(branch)
@@ -106,12 +70,14 @@ class Walk:
             elif self.due(branch):
                 self.queue.append(branch)
         elif run.status == "waiting":
-            if not self.due(branch):
-                return
-            if run.arrivals:
-                self.close(branch, run)
-                return
-            self.rewrite(run, status="completed", end_time=self.now)
+            step = awaiting(self.flow, branch, self.scope(branch))
+            if step is None or not self.received(branch, run, step):
+                if not self.due(branch, ever=step is None or step.until is not None):
+                    return
+                if run.arrivals:
+                    self.close(branch, run)
+                    return
+                self.rewrite(run, status="completed", end_time=self.now)
             branch.resume_at = branch.resume_data = None
             self.follow(branch, self.runs[run.idempotency_key])
         elif run.status in UNRESOLVED:
@@ -121,14 +87,29 @@ class Walk:
             branch.resume_at = branch.resume_data = None
             self.follow(branch, run)
 
-    def key(self, branch: Branch) -> str:
-        """Return the key under which a branch runs the node where it is."""
-        visit = self.flow.shape.visit(branch.path)
-        return idempotency_key(self.head.id, branch.current_node_id, visit)
+    def received(self, branch: Branch, run: NodeRun, step: Await) -> bool:
+        """Complete the run of a branch that waits for an event, if one has come for it."""
+        self.looked = True
+        event = first_fit(step, branch, self.scope(branch), self.head.inbox, self.runs)
+        if event is None:
+            return False
+        most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
+        self.rewrite(run, **went_on_with(event, step, most), end_time=self.now)
+        return True
 
-    def due(self, branch: Branch) -> bool:
+    def over(self, branch: Branch) -> bool:
+        """End a branch whose execution is over, if it is; return whether."""
+        if not let_go(self.ended_by or self.head.ended_by, branch, self.runs):
+            return False
+        branch.status, branch.resume_at, branch.resume_data = "cancelled", None, None
+        run = self.runs.get(self.key(branch))
+        if run is not None and run.branch_id == branch.branch_id:
+            self.rewrite(run, **stopped(run, self.now))  # as it is, where it has ended
+        return True
+
+    def due(self, branch: Branch, *, ever: bool = True) -> bool:
         """Return whether a branch need not wait; if it must, it goes on waiting."""
-        if branch.resume_at is None or branch.resume_at <= self.now:
+        if ever and (branch.resume_at is None or branch.resume_at <= self.now):
             return True
         branch.status = "waiting"
         return False
@@ -185,15 +166,20 @@ class Walk:
                 branch.status = "merged"
                 return
             try:
+                if (reason := self.flow.options.exit_of(scope)) is not None:
+                    self.ended_by, branch.status = reason, "cancelled"
+                    return
                 step = self.checked(branch, self.flow.behaviour(node_id).run(scope))
             except Exception as failure:  # a node type's own mistake must not stop the driver
                 run = self.record(branch, key, known, "failed", ended=True)
                 self.rewrite(run, error=error_of(failure))
-                branch.status = "failed"
+                self.failed(branch, self.runs[key])
                 return
             if isinstance(step, Next):
                 run = self.record(branch, key, known, "completed", ended=True)
                 run.result, run.source_handle = step.result, step.handle
+                if step.ends:
+                    self.ended_by = by_goal(branch, run)
                 if step.vars:
                     branch.vars = branch.vars | step.vars
                 scope.passed(run)
@@ -213,17 +199,23 @@ class Walk:
                 branch.status, branch.resume_at = "waiting", step.until
                 branch.resume_data = resume_data(branch, self.flow.targets(node_id, step.handle))
                 return
+            elif isinstance(step, Await):
+                run = self.record(branch, key, known, "waiting")
+                run.source_handle, branch.resume_at = step.handle, step.until
+                if self.received(branch, run, step):
+                    branch.resume_at = None
+                    self.follow(branch, self.runs[key])
+                else:
+                    ahead = self.flow.targets(node_id, step.handle)
+                    branch.status, branch.resume_data = "waiting", resume_data(branch, ahead)
+                return
             elif self.room(branch):
                 run = self.record(branch, key, known, "running")
                 run.source_handle = step.handle
                 self.perform(branch, run, step)
                 return
 
-    def scope(self, branch: Branch) -> Scope:
-        """Return what the nodes see that the branch comes to."""
-        return Scope(self.flow, self.head, branch, self.runs, self.now)
-
-    def checked(self, branch: Branch, said: Any) -> Next | Wait | Effect | Arrive | Gather:
+    def checked(self, branch: Branch, said: Any) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what a node decided, in a form that can be kept; raise unless it can be done.
 
         Also that the way out leads somewhere: after an effect it would be too late to find out.
@@ -236,19 +228,23 @@ class Walk:
             if node_id in shape.gates and fork_of(shape, node_id, self.head.id, branch, self.runs):
                 return said
             said = Next()  # there is nobody to wait for
-        if not isinstance(said, (Next, Wait, Effect)):
-            message = f"the node returned {said!r:.100}, not Next, Wait, Effect or Arrive"
+        if not isinstance(said, (Next, Wait, Await, Effect)):
+            message = f"the node returned {said!r:.100}, not Next, Wait, Await, Effect or Arrive"
             raise NodeFailed("node_error", message)
-        step: Next | Wait | Effect = said
+        step: Next | Wait | Await | Effect = said
         targets = self.flow.targets(node_id, step.handle)
-        if not targets:
-            message = f"no edge leaves handle {step.handle!r} of node {node_id}"
-            raise NodeFailed("handle_unconnected", message)
+        for handle in (step.handle, step.received) if isinstance(step, Await) else (step.handle,):
+            if not self.flow.targets(node_id, handle):
+                message = f"no edge leaves handle {handle!r} of node {node_id}"
+                raise NodeFailed("handle_unconnected", message)
         most = self.limits.result_bytes
         needed = RUN_BYTES
         if isinstance(step, Wait):
             step = replace(step, until=later(step.until), result=kept(step.result, most))
             needed += size_of(step.result) + size_of(branch.vars)
+        elif isinstance(step, Await):
+            step = replace(step, until=step.until and later(step.until))
+            needed += size_of(branch.vars)
         elif isinstance(step, Next):
             vars = branch.vars
             if step.result is not None or step.vars is not None:
@@ -264,23 +260,6 @@ class Walk:
         """Return what the children of a fork take, with what is kept free for each."""
         child = BRANCH_BYTES + size_of_names(branch.path) + size_of(vars) + RESERVED_BYTES
         return child * len(targets) + size_of_names(targets)
-
-    def take(self, needed: int) -> None:
-        """Take so many bytes of the execution's room; raise `NodeFailed` where there are fewer."""
-        left = self.left()
-        if needed > left:
-            raise NodeFailed(
-                EXECUTION_TOO_LARGE,
-                f"this takes {needed} bytes and the execution has room for {max(left, 0)}: it may "
-                f"have {self.limits.execution_bytes}, of which {RESERVED_BYTES} are kept free for "
-                "each branch; give nodes smaller results and variables, or fork less",
-            )
-        self.taken += needed
-
-    def left(self) -> int:
-        """Return for how many bytes there is room, beside what is kept free for each branch."""
-        reserved = RESERVED_BYTES * self.head.open
-        return self.limits.execution_bytes - self.head.bytes - self.taken - reserved
 
     def room(self, branch: Branch) -> bool:
         """Return whether the driver can begin one more effect; if not, the branch stays ready."""
@@ -391,6 +370,8 @@ class Walk:
             end = run.end_time or self.now
             branch.status, branch.resume_at = "waiting", later(end + timedelta(seconds=wait))
             branch.resume_data = resume_data(branch, [branch.current_node_id])
+        elif self.flow.options.on_failure == "end":
+            self.ended_by = by_failure(branch)
 
     def effect(self, branch: Branch, run: NodeRun) -> Effect | None:
         """Return the effect of a run again, for its policies; None if it can no longer be had."""
@@ -401,96 +382,3 @@ class Walk:
         except Exception:  # it ran once; now not even its policies can be asked for
             return None
         return step if isinstance(step, Effect) else None
-
-    # -- runs
-
-    def record(
-        self,
-        branch: Branch,
-        key: str,
-        known: NodeRun | None,
-        status: RunStatus,
-        *,
-        ended: bool = False,
-    ) -> NodeRun:
-        """Record that the branch runs its node: a new run, or the next attempt of a failed one."""
-        asked_by = HAND if branch.resume_at is None else POLICY
-        branch.resume_at = branch.resume_data = None
-        if known is None:
-            run = self.build_run(branch, key, status, ended=ended)
-            self.runs[key] = self.new[key] = run
-            return run
-        self.rewrite(
-            known,
-            **again(known, asked_by),
-            status=status,
-            start_time=self.now,
-            end_time=self.now if ended else None,
-        )
-        return self.runs[key]
-
-    def build_run(self, branch: Branch, key: str, status: RunStatus, *, ended: bool) -> NodeRun:
-        """Return a new run of the branch at its node."""
-        run = NodeRun(
-            node_id=branch.current_node_id,
-            branch_id=branch.branch_id,
-            status=status,
-            start_time=self.now,
-            end_time=self.now if ended else None,
-            idempotency_key=key,
-            visit=self.flow.shape.visit(branch.path),
-            sequence=branch.sequence,
-        )
-        branch.sequence += 1
-        return run
-
-    def rewrite(self, run: NodeRun, **changes: Any) -> None:
-        """Change a run: in place of the new one, or as a guarded change of the recorded one."""
-        key = run.idempotency_key
-        changed = replace(run, **changes)
-        self.runs[key] = changed
-        if key in self.new:
-            self.new[key] = changed
-        else:
-            recorded = self.claim.runs[key]
-            self.settled[key] = Settle(
-                changed, recorded.status, recorded.retry_count, recorded.error
-            )
-
-    # -- the patch
-
-    def result(self) -> Turn:
-        """Return all that happened, as one patch."""
-        patch = Patch(
-            self.head.id,
-            append=list(self.new.values()),
-            settle=list(self.settled.values()),
-            move=[Move(b, self.claim.branches[k].epoch) for k, b in self.touched.items()],
-            spawn=list(self.spawned.values()),
-            arrive=list(self.arrivals.values()),
-            durable=self.durable,
-        )
-        patch.bytes = growth_of(patch, self.claim)
-        if self.flow.shape.gates:
-            moved = (*self.touched.values(), *self.spawned.values())
-            was = self.claim.branches
-            patch.meet = meetings(
-                self.flow, self.head.id, moved, was, self.runs, self.now, self.late
-            )
-        for branch in self.touched.values():
-            patch.count(branch.status, "running")
-            # What is let go is let go once: the same patch committed again is fenced.
-            branch.epoch += branch.status != "running"
-        for branch in self.spawned.values():
-            patch.count(branch.status, None)
-        held = {k: b for k, b in self.claim.branches.items() if k not in self.touched}
-        shared = 0
-        for branch in (*self.touched.values(), *self.spawned.values()):
-            if branch.status == "running":
-                held[branch.branch_id] = branch
-            elif branch.status == "ready" and not self.limits.hold:
-                shared += 1
-        head = self.head
-        if held:
-            head = replace(head, open=head.open + patch.open, bytes=head.bytes + patch.bytes)
-        return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)

@@ -72,7 +72,21 @@ ON_TOP = (
 PURE = [
     ROOT / "flowkit" / name
     for name in (
-        *("engine.py", "turn.py", "walk.py", "byhand.py", "retry.py", "size.py", "scope.py"),
+        *(
+            "engine.py",
+            "turn.py",
+            "walk.py",
+            "working.py",
+            "byhand.py",
+            "receive.py",
+            "ending.py",
+            "inbox.py",
+            "entry.py",
+            "options.py",
+            "retry.py",
+            "size.py",
+            "scope.py",
+        ),
         *("outcome.py", "broadcast.py", "jsonlogic.py", "template.py", "joins.py", "shape.py"),
         *("whatsapp.py", "filling.py", "limits.py", "sharing.py"),
         *("dialect.py", "ledger.py", "course.py", "watching.py", "trial.py"),

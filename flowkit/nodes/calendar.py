@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from datetime import date as Day
 from typing import Any, Literal
 
+from flowkit.duration import MAX_SECONDS
 from flowkit.errors import NodeFailed
 from flowkit.fields import field
-from flowkit.nodes.delays import MAX_SECONDS
 from flowkit.nodetype import Context, Handle, Next, NodeType, Wait
 from flowkit.problems import Problem
 from flowkit.zones import Zone, at, read_time, zone_for

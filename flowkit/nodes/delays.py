@@ -1,4 +1,4 @@
-"""Nodes that wait for time to pass. Imports `nodetype`, `fields` and `problems`."""
+"""Nodes that wait for time to pass. Imports `nodetype`, `duration`, `fields`, `problems`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Literal
 
+from flowkit.duration import MAX_SECONDS, SECONDS
 from flowkit.errors import Invalid
 from flowkit.fields import field
 from flowkit.nodetype import Context, NodeType, Wait
 from flowkit.problems import Problem
-
-_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800}
-MAX_SECONDS = 5 * 366 * 86_400
-"""Five years, leap days allowed for: the longest delay."""
 
 
 class Delay(NodeType, type="DELAY", category="TIME", verb="delay"):
@@ -51,9 +48,9 @@ class Delay(NodeType, type="DELAY", category="TIME", verb="delay"):
 
     def check(self) -> Iterable[Problem]:
         """Hold the whole to five years."""
-        if self.amount * _SECONDS[self.unit] > MAX_SECONDS:
+        if self.amount * SECONDS[self.unit] > MAX_SECONDS:
             yield Problem("config.out_of_range", "/amount", "A delay is at most 5 years.")
 
     def run(self, ctx: Context) -> Wait:
         """Wait, counted from the arrival."""
-        return Wait(until=ctx.now + timedelta(seconds=self.amount * _SECONDS[self.unit]))
+        return Wait(until=ctx.now + timedelta(seconds=self.amount * SECONDS[self.unit]))

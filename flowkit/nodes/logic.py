@@ -41,9 +41,7 @@ class Case:
     """One way out of a SWITCH, and when it is taken."""
 
     id: str = field(help="Names the way out.", kind="name")
-    expression: Any = field(  # noqa: RUF009 - what it returns is what dataclasses take
-        help="The condition, as JSONLogic.", kind="expression"
-    )
+    expression: Any = field(help="The condition, as JSONLogic.", kind="expression")
 
     def __post_init__(self) -> None:
         normalise(self)

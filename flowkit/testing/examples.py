@@ -82,13 +82,15 @@ def started(number: int, *, flow: Flow = SIMPLE, now: datetime = EPOCH) -> list[
 
 @st.composite
 def flows(draw: st.DrawFn, *, timeouts: bool = True) -> Flow:
-    """Draw small valid flows: messages, delays, conditions, forks, JOINs and convergence.
+    """Draw small valid flows: messages, delays, waits, conditions, forks, JOINs and convergence.
 
-    Without `timeouts` no JOIN has one, so that the way does not depend on when work is done.
+    Without `timeouts` no JOIN has one, and nobody waits for an event, so that the way does not
+    depend on when work is done.
     """
     nodes: list[dict[str, Any]] = [{"id": "start", "type": "TRIGGER", "config": {}}]
     edges: list[dict[str, Any]] = []
     ends = draw(st.sampled_from([("end",), ("meet", "meet", "pause", "end")]))
+    steps = STEPS if timeouts else tuple(step for step in STEPS if step != "WAIT_FOR_EVENT")
     joins = [config for config in CONFIGS["JOIN"] if timeouts or "timeout" not in config]
 
     def node(type_: str, config: dict[str, Any]) -> str:
@@ -101,7 +103,7 @@ def flows(draw: st.DrawFn, *, timeouts: bool = True) -> Flow:
         )
 
     def grow(source: str, handle: str | None, depth: int, ends: tuple[str, ...] = ends) -> None:
-        kind = draw(st.sampled_from(STEPS[source == "start" :] if depth else ("END",)))
+        kind = draw(st.sampled_from(steps[source == "start" :] if depth else ("END",)))
         if kind == "END":
             edge(source, handle, draw(st.sampled_from(ends)))
         elif kind == "FORK":
@@ -131,6 +133,12 @@ def flows(draw: st.DrawFn, *, timeouts: bool = True) -> Flow:
             edge(source, handle, here)
             grow(here, "true", depth - 1, ends)
             grow(here, "false", depth - 1, ends)
+        elif kind == "WAIT_FOR_EVENT":
+            config = dict(draw(st.sampled_from(CONFIGS[kind])))
+            here = node(kind, config)
+            edge(source, handle, here)
+            for way in ("received", "timeout") if "timeout" in config else ("received",):
+                grow(here, way, depth - 1, ends)
         else:
             here = node(kind, dict(draw(st.sampled_from(CONFIGS[kind]))))
             edge(source, handle, here)
@@ -161,7 +169,7 @@ def flows(draw: st.DrawFn, *, timeouts: bool = True) -> Flow:
 
 STEPS = (
     *("END", "FORK", "FORK", "GATHER", "GATHER", "RACE", "CONDITION"),
-    *("SEND_MESSAGE", "SEND_MESSAGE", "DELAY"),
+    *("SEND_MESSAGE", "SEND_MESSAGE", "DELAY", "WAIT_FOR_EVENT"),
 )
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "SEND_MESSAGE": [
@@ -169,6 +177,11 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
         {"kind": "text", "text": "Hello", "onUnknown": "resend"},
         {"kind": "text", "text": "Hello", "retry": {"maximumAttempts": 2, "initialInterval": 31}},
         {"kind": "text", "text": "{{ vars.nothing }}"},
+    ],
+    "WAIT_FOR_EVENT": [
+        {"event": "paid", "timeout": {"amount": 5, "unit": "seconds"}},
+        {"event": "paid", "timeout": {"amount": 1, "unit": "days"}},
+        {"event": "paid", "never": True, "match": {"==": [{"var": "event"}, 1]}},
     ],
     "JOIN": [
         {},

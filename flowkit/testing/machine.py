@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from flowkit import engine
 from flowkit.engine import Ended, Limits, Resume, Turn
 from flowkit.errors import Conflict
-from flowkit.execution import Answer, BranchRef, Claim, NodeRun, Patch, run_at
+from flowkit.execution import Answer, BranchRef, Claim, NodeRun, Patch, Received, run_at
 from flowkit.flow import Flow
 from flowkit.testing.examples import EPOCH, OUTCOMES, PAYLOADS, flows
 from flowkit.testing.invariants import check_invariants
@@ -229,6 +229,23 @@ class StoreMachine(RuleBasedStateMachine):
             (answer,) = self.both("commit", [data.draw(st.sampled_from(taken))], now=self.now)
             assert answer.outcome == "ok"
             self.saw(f"evidence {outcome.status}")
+
+    # -- events
+
+    @rule(data=st.data(), number=st.integers(0, 9), committed=st.booleans())
+    def receive(self, data: st.DataObject, number: int, committed: bool) -> None:
+        """Let an execution receive an event, perhaps again, at once or decided long before."""
+        execution = self.store.get_execution(data.draw(st.sampled_from(sorted(self.flows))))
+        came = Received(id=f"e{number}", type="paid", payload=number % 3, at=self.now)
+        patch = engine.receive(self.flows[execution.id], execution, came, now=self.now)
+        if patch is None:
+            return
+        self.stale.append(patch)
+        if committed:
+            (answer,) = self.both("commit", [patch], now=self.now)
+            assert answer.outcome == "ok"
+            self.saw(f"an event wakes {len(patch.move)}")
+            self.refuses(patch)
 
     # -- people
 

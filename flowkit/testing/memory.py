@@ -1,15 +1,17 @@
 """`MemoryStore`: the reference that says in the fewest words what a store does with executions.
 
-May import `flowkit.execution`, `flowkit.joins` and `flowkit.errors`.
+May import `flowkit.execution`, `flowkit.entry`, `flowkit.options`, `flowkit.joins` and
+`flowkit.errors`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from flowkit.entry import Entered, may_enter
 from flowkit.errors import NotFound
 from flowkit.execution import (
     TERMINAL,
@@ -26,6 +28,7 @@ from flowkit.execution import (
     status_of,
 )
 from flowkit.joins import met
+from flowkit.options import Entry
 
 
 class MemoryStore:
@@ -34,13 +37,33 @@ class MemoryStore:
     def __init__(self) -> None:
         self._executions: dict[str, Execution] = {}
         self._leases: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self._entries: dict[tuple[str, str], tuple[str, datetime]] = {}
 
-    def create(self, executions: Sequence[Execution]) -> None:
-        """Add executions."""
+    def create(
+        self, executions: Sequence[Execution], *, entry: Mapping[str, Entry] = {}
+    ) -> list[str]:
+        """Add executions that may enter; return the ids of the others."""
+        refused = []
         for execution in executions:
+            policy = entry.get(execution.flow_id)
+            if policy is not None and execution.contact_id is not None:
+                who = (execution.flow_id, execution.contact_id)
+                if not may_enter(policy, execution, self._last(*who)):
+                    refused.append(execution.id)
+                    continue
+                self._entries[who] = (execution.id, execution.created_at)
             self._executions[execution.id] = copy.deepcopy(execution)
             for branch in execution.branches:
                 self._leases[execution.id, branch.branch_id] = ("", execution.created_at)
+
+        return refused
+
+    def _last(self, flow_id: str, contact_id: str) -> Entered | None:
+        entry = self._entries.get((flow_id, contact_id))
+        if entry is None:
+            return None
+        execution = self._executions.get(entry[0])
+        return Entered(*entry, live=execution is not None and execution.ended_at is None)
 
     def get_execution(self, execution_id: str) -> Execution:
         """Return an execution whole."""
@@ -136,6 +159,7 @@ class MemoryStore:
             revision=execution.revision,
             epochs={k: b.epoch for k, b in branches.items()},
             runs=runs,
+            inbox=len(execution.inbox),
         )
         if answer.outcome == "ok":
             if patch.meet:
@@ -178,10 +202,12 @@ class MemoryStore:
             )
         execution.branches = sorted(branches.values(), key=lambda b: branch_order(b.branch_id))
         execution.executed_nodes = sorted(runs.values(), key=run_order)
+        execution.inbox = [*execution.inbox, *patch.receive]
         execution.open += patch.open
         execution.waiting += patch.waiting
         execution.failed += patch.failed
         execution.bytes += patch.bytes
+        execution.ended_by = patch.ended_by or execution.ended_by
         if patch.flow_version is not None:
             execution.flow_version = patch.flow_version
         if patch.cancel:

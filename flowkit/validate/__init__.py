@@ -18,6 +18,7 @@ from flowkit.validate.subject import Subject
 
 RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     config.named,
+    config.settings,
     config.node_ids,
     config.positions,
     config.categories,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from flowkit.build import NODE_ID_RULE, is_node_id
 from flowkit.flow import check_name, check_trigger_type
+from flowkit.options import check_options
 from flowkit.problems import Problem, pointer
 from flowkit.validate.subject import Subject
 
@@ -14,6 +15,11 @@ def named(subject: Subject) -> Iterator[Problem]:
     """Require a name and a trigger type."""
     yield from check_name(subject.flow.name)
     yield from check_trigger_type(subject.flow.trigger_type)
+
+
+def settings(subject: Subject) -> Iterator[Problem]:
+    """Require settings that can be read; unknown ones are warned of."""
+    yield from check_options(subject.flow.settings)
 
 
 def node_ids(subject: Subject) -> Iterator[Problem]:

@@ -43,7 +43,10 @@ class Installation:
     @property
     def limits(self) -> Limits:
         """The bounds of what is started."""
-        return Limits(execution_bytes=self.settings.execution_limit_bytes)
+        return Limits(
+            result_bytes=self.settings.result_limit_bytes,
+            execution_bytes=self.settings.execution_limit_bytes,
+        )
 
     def ring(self) -> None:
         """Wake a worker. The work is stored, so a bell that fails costs time and nothing else."""

@@ -1,4 +1,4 @@
-"""Triggers: a webhook's body starts every active flow of its type."""
+"""Triggers: a webhook's body starts every active flow of its type, and wakes who waits for it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from flask import request
 
 from flowkit import engine
+from flowkit.engine import Received
 from flowkit.errors import Invalid
 from flowkit.execution import Execution, ExecutionStatus, derived_id, new_id
 from flowkit.problems import Problem
@@ -18,6 +19,8 @@ from service.api.body import Blueprint, read_bytes, read_json
 from service.api.errors import Refused
 from service.api.installation import Installation, installation
 from service.contacts import remember
+from service.entries import create
+from service.events import Delivery, deliver
 from service.schemas import schema_for
 from service.store.base import TriggerKey
 
@@ -39,10 +42,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Triggered:
-    """What a trigger did: the executions are stored when this is read."""
+    """What a trigger did: it is stored when this is read.
+
+    ``received`` are the executions under way that have received it as an event.
+    """
 
     trigger_type: str
     executions: list[Started]
+    received: list[str]
     problems: list[Problem]
 
 
@@ -88,29 +95,36 @@ blp = Blueprint(
 )
 @blp.response(202, TriggeredSchema, description="Accepted: the executions are stored")
 def trigger(trigger_type: str) -> tuple[Triggered, int]:
-    """Start every active flow of a trigger type.
+    """Start every active flow of a trigger type, and wake branches that wait for it.
 
     The body is the payload as its sender sends it. A flow whose start is refused is among the
-    problems, and the others start. Parameters of the query that are unknown are ignored, since
+    problems, and the others start. Executions of the same contact that were started before
+    receive it as an event; the contact is where the mapping of a flow that is started finds it,
+    else under `contact`. Parameters of the query that are unknown are ignored, since
     senders of webhooks add their own.
     """
     here = installation()
     wait = _wait_asked()
     payload = _payload(here.settings.payload_limit_bytes)
     active, pinned = _pinned(here, trigger_type, payload)
-    executions, problems = _start(here, active, payload, pinned)
+    executions, problems, pinned = _start(here, active, payload, pinned)
     if executions:
         faults.hit("before_create")
-        here.store.create(executions, absent=True)
+        refused = create(here.store, here.version, executions)
         faults.hit("after_create")
+        executions = [execution for execution in executions if execution.id not in refused]
+        problems += refused.values()
         here.ring()
         remember(here.store, executions)
-    if not active:
+    delivery = _deliver(here, trigger_type, payload, executions, pinned)
+    problems += delivery.problems
+    if not active and not delivery.execution_ids:
         message = f"No active flow has the trigger type {trigger_type!r}; nothing was started."
         problems.append(Problem("trigger.unknown", "", message, "warning"))
-    answer = Triggered(trigger_type, [_started(execution) for execution in executions], problems)
+    started = [_started(execution) for execution in executions]
+    answer = Triggered(trigger_type, started, delivery.execution_ids, problems)
     if not executions:
-        return answer, 200
+        return answer, 202 if delivery.execution_ids else 200
     if wait and len(active) <= here.settings.trigger_sync_limit:
         _watch(here, answer.executions)
         return answer, 200
@@ -166,8 +180,8 @@ def _start(
     active: Sequence[tuple[str, int]],
     payload: Any,
     header: TriggerKey | None,
-) -> tuple[list[Execution], list[Problem]]:
-    """Return the executions to create, and why other flows were not started.
+) -> tuple[list[Execution], list[Problem], TriggerKey | None]:
+    """Return the executions to create, why other flows were not started, and the event's key.
 
     What a key has pinned is started as it was, or would have been, at that moment: whoever does
     it again makes the same execution.
@@ -175,11 +189,13 @@ def _start(
     now = here.clock.now()
     executions: list[Execution] = []
     problems: list[Problem] = []
+    key = header
     for flow_id, version in active:
         try:
             flow = here.version(flow_id, version)
             own = idempotency.payload_key(flow, payload, now=now)
             pinned = header if own is None else _pin(here, own)
+            key = key or pinned
             if own is not None and pinned is not None:
                 flow = here.version(*pinned.versions[0])
             execution_id, at = new_id(now), now
@@ -194,7 +210,39 @@ def _start(
         else:
             if execution is not None:
                 executions.append(execution)
-    return executions, problems
+    return executions, problems, key
+
+
+def _deliver(
+    here: Installation,
+    trigger_type: str,
+    payload: Any,
+    executions: Sequence[Execution],
+    pinned: TriggerKey | None,
+) -> Delivery:
+    """Give the payload, as an event, to executions under way; not to those that it starts."""
+    contacts = {execution.contact_id for execution in executions if execution.contact_id}
+    if isinstance(payload, dict):
+        contacts.add(engine.contact_identity(payload.get("contact")) or "")
+    now = here.clock.now()
+    event = Received(
+        id=derived_id(pinned.seed, "event") if pinned else new_id(now),
+        type=trigger_type,
+        payload=payload,
+        at=pinned.created_at if pinned else now,
+    )
+    delivery = deliver(
+        here.store,
+        here.version,
+        sorted(contacts - {""}),
+        event,
+        now=now,
+        limits=here.limits,
+        besides={execution.id for execution in executions},
+    )
+    if delivery.execution_ids:
+        here.ring()
+    return delivery
 
 
 def _started(execution: Execution) -> Started:

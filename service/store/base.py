@@ -11,10 +11,10 @@ Terms
 or an effect rests on is durable; pure progress need only survive the death of a process.
 
 *Claimable* is a branch that is ``ready`` (at any time), ``waiting`` with ``resume_at`` at or
-before now, or ``running`` under a lease of another worker that has run out. A lease that ends
-later than now plus twice its own length was given before the clock went back, and has run out
-too. (Twice, because a caller that waited for its turn has an older idea of now than the one that
-got a lease meanwhile.)
+before now (never without one), or ``running`` under a lease of another worker that has run out. A
+lease that ends later than now plus twice its own length was given before the clock went back, and
+has run out too. (Twice, because a caller that waited for its turn has an older idea of now than
+the one that got a lease meanwhile.)
 
 *Parked* is a ready branch of a paused flow that a worker has put aside: nobody claims it until
 `unhold` makes it claimable again.
@@ -27,7 +27,7 @@ is half-applied then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -44,6 +44,7 @@ from flowkit.execution import (
     Patch,
 )
 from flowkit.flow import Flow, FlowVersion
+from flowkit.options import Entry
 from service.store.cells import Cells
 
 
@@ -165,16 +166,27 @@ class Flows(Protocol):
 class Executions(Protocol):
     """Executions, as they are created, read and removed; called by the API and by chores."""
 
-    def create(self, executions: Sequence[Execution], *, absent: bool = False) -> None:
+    def create(
+        self,
+        executions: Sequence[Execution],
+        *,
+        absent: bool = False,
+        entry: Mapping[str, Entry] = {},
+    ) -> list[str]:
         """Add executions with their root branches, durable.
 
         All or none: raises `Conflict` when an execution has one of the ids. With `absent`,
         those whose id is taken are left as they are, and the others are added.
+
+        `entry` has the policies of flows, by flow id. An execution with a contact is left out
+        where the policy refuses it (`flowkit.entry.may_enter`, on the contact's last entry under
+        a policy, which is kept longer than the execution): of several at once for one contact,
+        as many enter as would one after the other. Returns the ids of those left out.
         """
         ...
 
     def get_execution(self, execution_id: str) -> Execution:
-        """Return an execution whole, its branches and runs in order. Raises `NotFound`."""
+        """Return an execution whole, branches, runs and inbox in order. Raises `NotFound`."""
         ...
 
     def list_executions(
@@ -289,7 +301,7 @@ class Work(Protocol):
         The branch counts, ``bytes``, the status (`flowkit.execution.status_of`), ``resume_at``
         (the earliest of any waiting branch), ``flow_version`` where a patch has one,
         ``revision``, ``updated_at`` and ``ended_at`` of each execution change in the same atomic
-        step. Spawned branches that are ``running`` are
+        step, as does the inbox. Spawned branches that are ``running`` are
         under the caller's claim, with a lease of `lease_ms`. Durable when one of the patches
         asks for it. The patches are of different executions. Answers in the order of the
         patches; a patch of an execution that does not exist is ``fenced``.

@@ -2,7 +2,7 @@
 
 Owns which recipients come next and what is made of them; the pace and the statuses are rules of
 `flowkit.broadcast`. May import `flowkit`, `service.store.base`, `service.broadcasts`,
-`service.contacts` and `service.faults`.
+`service.contacts`, `service.entries` and `service.faults`.
 
 A batch is created before the broadcast says so. Whoever repeats it, after a crash or beside
 another sweep, arrives at the same ids and makes nothing twice.
@@ -30,6 +30,7 @@ from flowkit.wire import iso
 from service import faults
 from service.broadcasts import change
 from service.contacts import remember
+from service.entries import create
 from service.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,11 @@ class Broadcasting:
         flow = self._version(found.flow_id, found.flow_version)
         executions, tally = start_each(flow, found, recipients, now=now, limits=self._limits)
         if executions:
-            self._store.create(executions, absent=True)
+            refused = create(self._store, self._version, executions)
             faults.hit("after_batch")
+            executions = [execution for execution in executions if execution.id not in refused]
+            skipped = tally.skipped + len(refused)
+            tally = tally._replace(created=len(executions), skipped=skipped)
             self._ring()
             if found.total is not None:
                 remember(self._store, executions)

@@ -1,4 +1,6 @@
-"""Outcomes that came too late to lead on, offered to the store as evidence of what happened.
+"""Outcomes without an answer, and those that came too late to lead on.
+
+The latter are offered to the store as evidence of what happened.
 
 May import `flowkit` and `service.store.base`.
 """
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Ended, Limits
+from flowkit.execution import OUTCOME_UNKNOWN
+from flowkit.nodetype import Outcome
 from service.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -19,6 +23,23 @@ log = logging.getLogger(__name__)
 REST_SECONDS = 1.0
 """For how long a store that does not take one is left alone."""
 TRIES = 5
+
+NOT_PERFORMED = Outcome(
+    "failed",
+    error={
+        "code": "lease_lost",
+        "message": "the worker slept past its lease and did not perform the effect; retry it",
+        "transient": True,
+    },
+)
+PERFORMANCE_BROKE = Outcome(
+    "unknown",
+    error={
+        "code": OUTCOME_UNKNOWN,
+        "message": "the channel broke off; the worker's log says why",
+        "transient": False,
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from service.settings import Settings
 from service.store.open import open_store
 from service.worker.broadcasting import Broadcasting
 from service.worker.clock import StoreClock, clock_of
+from service.worker.flows import KINDS as FLOWS
+from service.worker.flows import Flows
 from service.worker.heartbeat import Heartbeat
 from service.worker.holding import Holding
 from service.worker.internal import Internal
@@ -96,16 +98,19 @@ def work(settings: Settings) -> None:
     clock = clock_of(store)
     with contextlib.closing(store), channels(settings) as outside:
         internal = Internal(store, clock)
-
-        def perform(performance: Performance) -> Outcome:
-            here = performance.effect.kind in KINDS
-            return internal.perform(performance) if here else outside(performance)
-
         limits = Limits(
             fork_queue=settings.fork_queue_limit,
             result_bytes=settings.result_limit_bytes,
             execution_bytes=settings.execution_limit_bytes,
         )
+        flows = Flows(store, clock, limits, doorbell.ring)
+
+        def perform(performance: Performance) -> Outcome:
+            kind = performance.effect.kind
+            if kind in FLOWS:
+                return flows.perform(performance)
+            return internal.perform(performance) if kind in KINDS else outside(performance)
+
         runner = Runner(
             store,
             perform,

@@ -2,7 +2,7 @@
 
 Owns the loop of a worker process and what it holds; decides nothing about flows (the engine
 does) and nothing about storage (the store does). May import `flowkit`, `service.store.base`,
-`service.faults` and `evidence`; never a concrete store, never Flask.
+`service.faults`, `service.events` and `evidence`; never a concrete store, never Flask.
 
 One thread runs the loop; a pool of threads performs effects and hands outcomes back through
 the inbox. Whatever has come in since the last commit is advanced and committed together, so a
@@ -26,11 +26,12 @@ from functools import lru_cache
 from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
-from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, run_at
+from flowkit.execution import Answer, BranchRef, Claim, run_at
 from flowkit.nodetype import Outcome
 from service import faults
+from service.events import finish
 from service.store.base import Store
-from service.worker.evidence import Evidence, Late
+from service.worker.evidence import NOT_PERFORMED, PERFORMANCE_BROKE, Evidence, Late
 
 log = logging.getLogger(__name__)
 
@@ -385,6 +386,11 @@ class Runner:
         for (held, turn), answer in zip(turns, answers, strict=True):
             self._settle(held, turn, answer, pool)
         self._more = self._more or any(answer.woken for answer in answers)
+        for (held, turn), answer in zip(turns, answers, strict=True):
+            if turn.patch.ended_by is not None and answer.outcome == "ok" and answer.open:
+                flow = self._flow(held.claim.head.flow_id, held.claim.head.flow_version)
+                finish(self._store, flow, held.claim.head.id, now=now)
+                self._more = True
         if any(turn.shared for _, turn in turns):
             self._more = True
             self._ring()
@@ -480,21 +486,3 @@ class Runner:
         if time.monotonic() - self._renewed + seconds <= self._lease:
             return True
         return not self._store.renew([ref], now=self._clock.now(), lease_ms=self._lease_ms)
-
-
-NOT_PERFORMED = Outcome(
-    "failed",
-    error={
-        "code": "lease_lost",
-        "message": "the worker slept past its lease and did not perform the effect; retry it",
-        "transient": True,
-    },
-)
-PERFORMANCE_BROKE = Outcome(
-    "unknown",
-    error={
-        "code": OUTCOME_UNKNOWN,
-        "message": "the channel broke off; the worker's log says why",
-        "transient": False,
-    },
-)

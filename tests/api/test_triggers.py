@@ -163,9 +163,9 @@ def test_a_flow_deleted_in_between_is_started_once_more_and_runs(
     flow = service.add(sending())
     create = service.store.create
 
-    def late(executions: Any, **options: Any) -> None:
+    def late(executions: Any, **options: Any) -> Any:
         service.store.delete_flow(flow["id"])
-        create(executions, **options)
+        return create(executions, **options)
 
     monkeypatch.setattr(service.store, "create", late)
     (execution,) = service.start()

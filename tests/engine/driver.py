@@ -11,7 +11,7 @@ from typing import Any
 
 from flowkit import engine
 from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
-from flowkit.execution import Answer, BranchRef, Claim, Execution, NodeRun, Patch
+from flowkit.execution import Answer, BranchRef, Claim, Execution, NodeRun, Patch, Received
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.testing import EPOCH, MemoryStore, check_invariants
@@ -89,6 +89,7 @@ class World:
     store: MemoryStore = field(default_factory=MemoryStore)
     performed: list[Performance] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
+    events: int = 0
 
     def __post_init__(self) -> None:
         self.store.create([begun(self.flow, self.payload)])
@@ -145,6 +146,13 @@ class World:
         (run,) = [r for r in self.execution.executed_nodes if r.idempotency_key == performance.key]
         patch = engine.evidence("x", run, performance.attempt, outcome, self.now)
         return patch is not None and self.commit(patch).outcome == "ok"
+
+    def receive(self, type_: str = "paid", payload: Any = None, *, id: str | None = None) -> str:
+        """Let an event come; return the store's answer, or ``ignored``."""
+        self.events += 1
+        event = Received(id=id or f"e{self.events}", type=type_, payload=payload, at=self.now)
+        patch = engine.receive(self.flow, self.execution, event, now=self.now, limits=self.limits)
+        return self.commit(patch).outcome if patch else "ignored"
 
     def run(self, owner: str = "a") -> Execution:
         """Let a worker do all that can be done now."""
@@ -231,7 +239,9 @@ class Worker:
         self.flying.remove(performance)
         branch = self.held.branches.get(performance.branch_id) if self.held else None
         # One that was lost and claimed anew is another's: what was begun before is late.
-        if branch and branch.epoch == self.epochs[performance.key, performance.attempt]:
+        if branch and branch.epoch == self.epochs.get(
+            (performance.key, performance.attempt), branch.epoch
+        ):
             self.events.append(Ended(performance.branch_id, outcome, self.world.now))
             self.done[performance.branch_id] = performance
         else:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowkit.duration import MAX_SECONDS
 from flowkit.errors import NodeFailed
 from flowkit.expression import evaluate, render
 from flowkit.fields import parse
-from flowkit.nodes.delays import MAX_SECONDS, Delay
+from flowkit.nodes.delays import Delay
 from flowkit.nodes.logic import Condition
 from flowkit.nodes.messages import SendMessage
 from flowkit.nodes.system import End, Trigger

@@ -130,8 +130,9 @@ def test_a_document_has_the_fields_of_its_record(record: Any, document: Any) -> 
 def test_an_execution_is_one_document_of_the_mission_s_shape(store: MongoStore) -> None:
     document = ended(store)
     wire = {w for _, w, _ in fields_of(Execution)}
-    assert wire - {"id", "resumeAt"} <= set(document)
-    assert set(document) - wire == {"_id", "open", "waiting", "failed", "revision", "bytes"}
+    assert wire - {"id", "resumeAt", "endedBy"} <= set(document)
+    inside = {"open", "waiting", "failed", "revision", "bytes", "inbox"}
+    assert set(document) - wire == {"_id", *inside}
     (branch,) = document["branches"]
     assert branch["branchId"] == "root"
     assert branch["path"] == ["start", "hello", "end"]

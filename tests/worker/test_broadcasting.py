@@ -133,6 +133,15 @@ def test_a_filter_chooses_among_the_stored_contacts(hall: Hall) -> None:
     assert len(hall.executions()) == 15
 
 
+def test_who_may_not_enter_the_flow_is_skipped(hall: Hall) -> None:
+    flow = fk.Flow("Once", trigger="test", settings={"entry": {"policy": "once"}}).delay(hours=1)
+    hall.hand_in(0, published(flow.end()), total=4, batches=1)
+    hall.store.put_recipients("b", 0, [{"id": "c1"}, {"id": "c2"}, {"id": "c1"}, {"id": "c1"}])
+    done = hall.run()
+    assert (done.created, done.skipped, done.refused) == (2, 2, 0)
+    assert len(hall.executions()) == 2
+
+
 def test_a_filter_that_fails_on_a_contact_refuses_that_one(hall: Hall) -> None:
     hall.hand_in(3)
     hall.run()

@@ -6,8 +6,10 @@ from flowkit.testing.contract.broadcasts import BroadcastsContract
 from flowkit.testing.contract.cells import CellsContract
 from flowkit.testing.contract.contacts import ContactsContract
 from flowkit.testing.contract.elections import ElectionsContract
+from flowkit.testing.contract.entries import EntriesContract
 from flowkit.testing.contract.executions import ExecutionsContract
 from flowkit.testing.contract.flows import FlowsContract
+from flowkit.testing.contract.inbox import InboxContract
 from flowkit.testing.contract.parking import ParkingContract
 from flowkit.testing.contract.retention import RetentionContract
 from flowkit.testing.contract.triggers import TriggersContract
@@ -20,6 +22,8 @@ class StoreContract(
     RetentionContract,
     WorkContract,
     ParkingContract,
+    InboxContract,
+    EntriesContract,
     ContactsContract,
     CellsContract,
     TriggersContract,

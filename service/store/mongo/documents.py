@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mongoengine import Document, EmbeddedDocument, fields
 from mongoengine.base import BaseField
@@ -44,6 +44,14 @@ class Native(fields.DynamicField):
 
 class ResumeData(fields.DynamicField):
     """Where a branch goes on: ``{nextNodeIds, branchId, context}``, the context as text."""
+
+
+class LastEntry(NamedTuple):
+    """A contact's last entry into a flow under a policy; it outlives the execution."""
+
+    id: str
+    execution_id: str
+    at: datetime
 
 
 class Day(fields.StringField):
@@ -90,7 +98,12 @@ def _kind(hint: Any, **options: Any) -> BaseField:
 
 STORES_OWN: dict[str, dict[str, type[BaseField]]] = {
     # `held` counts the parkings since branches were last made claimable; absent when none is.
-    "Execution": {"held": fields.LongField, "commit": fields.StringField},
+    # `entry` names flow and contact while this is the contact's last entry under a policy.
+    "Execution": {
+        "held": fields.LongField,
+        "commit": fields.StringField,
+        "entry": fields.StringField,
+    },
     # Who holds a branch until when, or since when it is ready for anybody; `claim` and `commit`
     # name the call that wrote the element last.
     "Branch": {
@@ -168,6 +181,8 @@ ExecutionDocument = _document(
     ("status", "resume_at"),
     ("-created_at", "-id"),
     {"fields": ["contact_id", "-created_at"], "sparse": True},
+    {"fields": ["contact_id", "status"], "sparse": True},
+    {"fields": ["entry"], "sparse": True, "unique": True},
     # Elements have these only while they are ready, or held under a lease.
     {"fields": ["branches.ready_at"], "sparse": True},
     {"fields": ["branches.lease_at"], "sparse": True},
@@ -176,6 +191,7 @@ ExecutionDocument = _document(
 )
 ContactDocument = _document(Contact, "contacts")
 TriggerKeyDocument = _document(TriggerKey, "trigger_keys", {"fields": ["created_at"], "name": TTL})
+EntryDocument = _document(LastEntry, "entries")
 BroadcastDocument = _document(
     Broadcast, "broadcasts", ("-created_at", "-id"), {"fields": ["next_at"], "sparse": True}
 )
@@ -192,6 +208,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     ExecutionDocument,
     ContactDocument,
     TriggerKeyDocument,
+    EntryDocument,
     BroadcastDocument,
     CellDocument,
     CellAnswerDocument,

@@ -5,7 +5,7 @@ May import `flowkit`, pymongo and what is beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pymongo import DESCENDING
@@ -13,10 +13,12 @@ from pymongo.errors import BulkWriteError
 
 from flowkit.errors import Conflict, NotFound
 from flowkit.execution import Execution, ExecutionFilter, PageKey
+from flowkit.options import Entry
 from flowkit.wire import camel
 from service.store.mongo.database import DUPLICATE, MongoDatabase
 from service.store.mongo.documents import ExecutionDocument
-from service.store.mongo.known import BRANCHES, RUNS, executions, read_execution
+from service.store.mongo.entries import enter
+from service.store.mongo.known import BRANCHES, INBOX, LIVE, RUNS, executions, read_execution
 
 PARTS = ("context", "branches", "executed_nodes")
 
@@ -26,7 +28,23 @@ class MongoExecutions:
 
     _db: MongoDatabase
 
-    def create(self, new: Sequence[Execution], *, absent: bool = False) -> None:
+    def create(
+        self,
+        executions: Sequence[Execution],
+        *,
+        absent: bool = False,
+        entry: Mapping[str, Entry] = {},
+    ) -> list[str]:
+        limited = [e for e in executions if e.contact_id is not None and e.flow_id in entry]
+        ids = {e.id for e in limited}
+        self._create([e for e in executions if e.id not in ids], absent=absent)
+        return [
+            e.id
+            for e in limited
+            if not enter(self._db, e, _new_document(e), entry[e.flow_id], absent=absent)
+        ]
+
+    def _create(self, new: Sequence[Execution], *, absent: bool) -> None:
         rows = self._db.rows(ExecutionDocument)
         documents = [_new_document(execution) for execution in new]
         ids = [document["_id"] for document in documents]
@@ -71,19 +89,16 @@ class MongoExecutions:
             )
             if value is not None
         }
+        if where.live:
+            query["status"] = LIVE if where.status is None else LIVE | {"$eq": where.status}
         bounds = {"$gte": where.since, "$lt": where.until}
         created = {operator: moment for operator, moment in bounds.items() if moment is not None}
         if created:
             query["createdAt"] = created
         if after is not None:
             query["$or"] = older(after)
-        hidden = {camel(part): 0 for part in PARTS if part not in set(include)}
-        found = (
-            self._db.rows(ExecutionDocument)
-            .find(query, hidden or None)
-            .sort(NEWEST_FIRST)
-            .limit(limit)
-        )
+        hidden = {camel(part): 0 for part in (*PARTS, INBOX) if part not in set(include)}
+        found = self._db.rows(ExecutionDocument).find(query, hidden).sort(NEWEST_FIRST).limit(limit)
         return [read_execution({BRANCHES: [], RUNS: [], **document}) for document in found]
 
 

@@ -19,6 +19,7 @@ from flowkit.execution import (
     Execution,
     ExecutionStatus,
     NodeRun,
+    Received,
     branch_order,
     run_order,
 )
@@ -27,14 +28,18 @@ from service.store.mongo.documents import (
     Mapper,
 )
 
-BRANCHES, RUNS = "branches", "executedNodes"
+BRANCHES, RUNS, INBOX = "branches", "executedNodes", "inbox"
+LIVE = {"$in": ["running", "delayed"]}
 HEAD = ("status", "open", "waiting", "failed", "resumeAt")
 """What of an execution's head follows from its branches."""
 
 _parts = ExecutionDocument._fields
 branches = Mapper(Branch, _parts["branches"].field.document_type)
 runs = Mapper(NodeRun, _parts["executed_nodes"].field.document_type)
-executions = Mapper(Execution, ExecutionDocument, branches=branches, executed_nodes=runs)
+events = Mapper(Received, _parts["inbox"].field.document_type)
+executions = Mapper(
+    Execution, ExecutionDocument, branches=branches, executed_nodes=runs, inbox=events
+)
 
 
 class BranchAt(NamedTuple):
@@ -65,6 +70,7 @@ class Known:
     revision: int
     branches: Mapping[str, BranchAt]
     runs: Mapping[str, RunAt]
+    inbox: int
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Known:
@@ -85,6 +91,7 @@ class Known:
                 for i, (branch, owner) in enumerate(zip(found, owners, strict=True))
             },
             runs={run.idempotency_key: RunAt(i, run) for i, run in enumerate(recorded)},
+            inbox=len(document.get(INBOX, ())),
         )
 
     @property

@@ -28,12 +28,14 @@ from flowkit.joins import met
 from flowkit.wire import canonical
 from service.store.mongo.known import (
     BRANCHES,
+    INBOX,
     RUNS,
     BranchAt,
     Known,
     RunAt,
     branches,
     earliest,
+    events,
     runs,
 )
 
@@ -90,6 +92,8 @@ def change(known: Known, patch: Patch, *, now: datetime, lease_ms: int, token: s
     made.add["revision"] = 1
     if patch.bytes:
         made.add["bytes"] = patch.bytes
+    if patch.ended_by is not None:
+        made.put["endedBy"] = canonical(patch.ended_by)
     if patch.flow_version is not None:
         made.put["flowVersion"] = patch.flow_version
     if patch.revision is not None:
@@ -97,6 +101,10 @@ def change(known: Known, patch: Patch, *, now: datetime, lease_ms: int, token: s
     changed = _move(made, known, patch, now)
     changed |= _spawn(made, known, patch, changed, now, lease_ms)
     recorded = _record(made, known, patch)
+    if patch.inbox is not None or patch.receive:
+        made.guard[f"{INBOX}.{known.inbox}"] = {"$exists": False}
+    if patch.receive:
+        made.join[INBOX] = {"$each": [events.write(event) for event in patch.receive]}
     status, counts, resume_at = _head(made, known, patch, now)
     made.put[made.proof] = token
     made.known = replace(
@@ -109,6 +117,7 @@ def change(known: Known, patch: Patch, *, now: datetime, lease_ms: int, token: s
         revision=known.revision + 1,
         branches={**known.branches, **changed} if changed else known.branches,
         runs={**known.runs, **recorded} if recorded else known.runs,
+        inbox=known.inbox + len(patch.receive),
     )
     return made
 

@@ -25,6 +25,7 @@ from service.store.mongo.documents import ExecutionDocument
 from service.store.mongo.known import (
     BRANCHES,
     HEAD,
+    LIVE,
     RUNS,
     Known,
     Memory,
@@ -35,7 +36,6 @@ from service.store.mongo.known import (
 from service.store.mongo.patch import Change, change
 
 READY_AT, LEASE_AT = f"{BRANCHES}.readyAt", f"{BRANCHES}.leaseAt"
-LIVE = {"$in": ["running", "delayed"]}
 _ELEMENT = ("branchId", "status", "epoch", "resumeAt", "readyAt", "leaseAt", "owner")
 PLACES = dict.fromkeys((*HEAD, *(f"{BRANCHES}.{name}" for name in _ELEMENT)), 1)
 """What a claim is decided on."""
@@ -300,7 +300,8 @@ def _branches(
         if status == "ready":
             since = element.get("readyAt")
         elif status == "waiting":
-            since = element["resumeAt"] if element["resumeAt"] <= now else None
+            at = element.get("resumeAt")
+            since = at if at is not None and at <= now else None
         elif status == "running" and expired and element.get("owner") != owner:
             at = element["leaseAt"]
             since = at if at <= now or at > now + 2 * lease else None
@@ -341,7 +342,7 @@ def _take(
         resume_at, others = earliest(
             (index, element["epoch"], element["resumeAt"])
             for index, element in enumerate(document[BRANCHES])
-            if element["status"] == "waiting" and index not in ours
+            if element["status"] == "waiting" and "resumeAt" in element and index not in ours
         )
         guard |= head_of(document) | others
         put["waiting"] = document["waiting"] - woken
@@ -367,6 +368,7 @@ def _judged(patch: Patch, known: Known | None) -> Answer:
             if move.branch.branch_id in known.branches
         },
         runs={key: known.runs[key].run for key in _keys(patch) if key in known.runs},
+        inbox=known.inbox,
     )
     answer.open, answer.waiting, answer.failed = known.open, known.waiting, known.failed
     return answer

@@ -22,11 +22,13 @@ from service.store.sqlite.rows import (
     RUN,
     branch_values,
     claim_at,
+    event_values,
     marks,
     new_branch_values,
     read_branch,
     read_run,
     run_values,
+    text,
 )
 
 UPDATE_BRANCH = """
@@ -44,7 +46,8 @@ WHERE execution_id=? AND node_id=? AND visit=?
 """
 UPDATE_HEAD = """
 UPDATE executions SET status=?, resume_at=?, updated_at=?, ended_at=?, open=?, waiting=?,
-    failed=?, flow_version=coalesce(?, flow_version), bytes=bytes+?, revision=revision+1
+    failed=?, flow_version=coalesce(?, flow_version), ended_by=coalesce(?, ended_by),
+    bytes=bytes+?, revision=revision+1
 WHERE id=?
 """
 
@@ -96,7 +99,9 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
     status, revision, open_, waiting, failed, ended_at, _, _, owner = found[0]
     epochs = {row[6]: row[7] for row in found}
     runs = _recorded(c, patch) if revision else {}
-    answer = judge(patch, status=status, revision=revision, epochs=epochs, runs=runs)
+    asked = patch.inbox is not None or patch.receive
+    inbox = _received(c, execution_id) if asked else 0
+    answer = judge(patch, status=status, revision=revision, epochs=epochs, runs=runs, inbox=inbox)
     if answer.outcome == "ok":
         if patch.meet:
             patch, answer.woken = met(patch, _branches(c, execution_id), runs)
@@ -112,6 +117,11 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
                 ],
             )
         _write_runs(c, made, runs)
+        if patch.receive:
+            c.executemany(
+                "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)",
+                [(execution_id, n, *event_values(e)) for n, e in enumerate(patch.receive, inbox)],
+            )
         if patch.cancel or status == "cancelled":
             status = "cancelled"
         else:
@@ -125,12 +135,21 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
             UPDATE_HEAD,
             (
                 *(status, resume_at, now, ended_at, open_, waiting, failed),
-                *(patch.flow_version, patch.bytes, execution_id),
+                *(patch.flow_version, text(patch.ended_by), patch.bytes, execution_id),
             ),
         )
     answer.status = status
     answer.open, answer.waiting, answer.failed = open_, waiting, failed
     return answer
+
+
+def _received(c: sqlite3.Connection, execution_id: str) -> int:
+    """Return how many events an execution has received."""
+    number: int
+    (number,) = c.execute(
+        "SELECT count(*) FROM inbox WHERE execution_id=?", (execution_id,)
+    ).fetchone()
+    return number
 
 
 def _branches(c: sqlite3.Connection, execution_id: str) -> dict[str, Branch]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from flowkit.execution import Execution, PageKey
 from flowkit.wire import to_ms
 from service.store.sqlite.file import SqliteFile
-from service.store.sqlite.rows import HEAD, fill, read_head
+from service.store.sqlite.rows import HEAD, WHOLE, fill, read_head
 
 KEPT_AS_KEYS = (
     ("trigger_keys", "id", "created_at"),
@@ -35,7 +35,7 @@ class SqliteRetention:
                 (*since, to_ms(before), limit),
             )
             executions = [read_head(row) for row in rows]
-            fill(c, executions, ("context", "branches", "executed_nodes"))
+            fill(c, executions, WHOLE)
         return executions
 
     def delete_ended(self, refs: Sequence[tuple[str, int]]) -> int:
@@ -77,5 +77,5 @@ class SqliteRetention:
 
 
 def _delete_parts(c: sqlite3.Connection, ids: Sequence[tuple[str]]) -> None:
-    for table in ("contexts", "branches", "node_runs"):
+    for table in ("contexts", "branches", "node_runs", "inbox"):
         c.executemany(f"DELETE FROM {table} WHERE execution_id=?", ids)

@@ -15,6 +15,7 @@ from flowkit.execution import (
     Execution,
     NodeRun,
     PageKey,
+    Received,
     branch_order,
     idempotency_key,
     run_order,
@@ -159,6 +160,27 @@ CREATE TABLE metrics (
 );
 CREATE INDEX metrics_by_day ON metrics (day, flow_id)
 """
+_EVENTS = """
+CREATE TABLE inbox (
+    execution_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (execution_id, number)
+) WITHOUT ROWID;
+ALTER TABLE executions ADD COLUMN ended_by TEXT;
+CREATE TABLE entries (
+    flow_id TEXT NOT NULL,
+    contact_id TEXT NOT NULL,
+    execution_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (flow_id, contact_id)
+) WITHOUT ROWID;
+CREATE INDEX executions_live ON executions (contact_id, created_at, id)
+    WHERE ended_at IS NULL AND contact_id IS NOT NULL
+"""
 _CELLS = """
 CREATE TABLE cells (id TEXT PRIMARY KEY, state TEXT NOT NULL, expires_at INTEGER) WITHOUT ROWID;
 CREATE INDEX cells_expiring ON cells (expires_at) WHERE expires_at IS NOT NULL;
@@ -169,12 +191,12 @@ CREATE TABLE cell_answers (
 ) WITHOUT ROWID;
 CREATE INDEX cell_answers_by_age ON cell_answers (created_at)
 """
-MIGRATIONS = (_FIRST, _SECOND, _CELLS)
+MIGRATIONS = (_FIRST, _SECOND, _CELLS, _EVENTS)
 """What makes an empty file one of version 1, that one of version 2, and so on."""
 
 HEAD = (
     "id, flow_id, flow_version, status, trigger_type, contact_id, resume_at, created_at, "
-    "updated_at, ended_at, open, waiting, failed, revision, bytes"
+    "updated_at, ended_at, open, waiting, failed, revision, bytes, ended_by"
 )
 BRANCH = (
     "branch_id, status, current_node_id, path, resume_at, resume_data, vars, epoch, sequence, "
@@ -184,6 +206,9 @@ RUN = (
     "node_id, visit, branch_id, sequence, status, start_time, end_time, source_handle, result, "
     "error, retry_count, attempts, arrivals"
 )
+
+WHOLE = ("context", "branches", "executed_nodes", "inbox")
+"""What an execution has beside its head, as `fill` takes it."""
 
 INSERT_BRANCH = f"""
 INSERT INTO branches (execution_id, {BRANCH}, owner, claim_at)
@@ -226,6 +251,7 @@ def head_values(e: Execution) -> tuple[Any, ...]:
         e.failed,
         e.revision,
         e.bytes,
+        text(e.ended_by),
     )
 
 
@@ -247,6 +273,7 @@ def read_head(row: Sequence[Any]) -> Execution:
         failed=row[12],
         revision=row[13],
         bytes=row[14],
+        ended_by=json.loads(row[15]) if row[15] else None,
     )
 
 
@@ -266,11 +293,26 @@ def fill(c: sqlite3.Connection, executions: list[Execution], include: Iterable[s
                 by_id[row[-1]].branches.append(read_branch(row))
             for e in executions:
                 e.branches.sort(key=lambda b: branch_order(b.branch_id))
+        elif part == "inbox":
+            for execution_id, _, *row in c.execute(
+                f"SELECT * FROM inbox {within} ORDER BY execution_id, number", ids
+            ):
+                by_id[execution_id].inbox.append(read_event(row))
         else:
             for row in c.execute(f"SELECT {RUN}, execution_id FROM node_runs {within}", ids):
                 by_id[row[-1]].executed_nodes.append(read_run(row[-1], row))
             for e in executions:
                 e.executed_nodes.sort(key=run_order)
+
+
+def event_values(event: Received) -> tuple[Any, ...]:
+    """Return a received event as the columns of ``inbox`` behind its number."""
+    return (event.id, event.type, canonical(event.payload), to_ms(event.at))
+
+
+def read_event(row: Sequence[Any]) -> Received:
+    """Return the event of a row as `event_values` makes it."""
+    return Received(id=row[0], type=row[1], payload=json.loads(row[2]), at=from_ms(row[3]))
 
 
 def branch_values(b: Branch) -> tuple[Any, ...]:

@@ -163,8 +163,8 @@ def _load_claims(c: sqlite3.Connection, epochs: dict[str, dict[str, int]]) -> li
         for row in c.execute(f"SELECT {HEAD} FROM executions WHERE id IN ({marks(len(ids))})", ids)
     ]
     fill(c, heads, ("context", "branches"))
-    # A fresh execution has no runs to look for.
-    fill(c, [head for head in heads if head.revision], ("executed_nodes",))
+    # A fresh execution has neither runs nor events to look for.
+    fill(c, [head for head in heads if head.revision], ("executed_nodes", "inbox"))
     claims = []
     for head in heads:
         ours = epochs[head.id]

@@ -1,0 +1,153 @@
+"""The settings of a flow: who may enter, what makes contacts leave, what a failure means.
+
+Declared once, as a config is; `Flow.settings` is the JSON form. May import `duration`, `fields`,
+`scope`, `execution`, `problems`, `errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from flowkit.duration import Duration
+from flowkit.errors import Invalid
+from flowkit.fields import field, parse, specs
+from flowkit.problems import Problem, errors, pointer
+
+if TYPE_CHECKING:
+    from flowkit.execution import Received
+    from flowkit.scope import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """How often one contact may enter a flow."""
+
+    policy: Literal["always", "once", "once_active", "again_after"] = field(
+        "always",
+        help="Each time; once ever; again when the last execution has ended; or again when some "
+        "time has passed since the last entry.",
+    )
+    after: Duration | None = field(
+        help="How long after an entry the contact may enter again.",
+        show_when={"policy": "again_after"},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """What makes a contact leave the flow at once, wherever the execution is."""
+
+    event: str | None = field(
+        None,
+        help="Type of an event; without one the condition is looked at before each node.",
+        min_length=1,
+        max_length=128,
+    )
+    when: Any = field(
+        None,
+        help="Condition, as JSONLogic; that of an event sees its payload as `event`.",
+        kind="expression",
+    )
+
+    def check(self) -> Iterable[Problem]:
+        """Require one of the two."""
+        if self.event is None and self.when is None:
+            yield Problem("settings.exit", "", "Name an event, or write a condition in `when`.")
+
+    def reason(self) -> dict[str, Any]:
+        """Return what an execution records that ends by it."""
+        return {"reason": "exit", "event": self.event}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoalEvent:
+    """The event for which the flow is made; who is there leaves it, converted."""
+
+    name: str = field(help="What is reached, such as purchase.", min_length=1, max_length=128)
+    event: str = field(help="Type of the event.", min_length=1, max_length=128)
+    when: Any = field(
+        None, help="Condition on the event's payload (`event`), as JSONLogic.", kind="expression"
+    )
+
+    def reason(self) -> dict[str, Any]:
+        """Return what an execution records that ends by it."""
+        return {"reason": "goal", "goal": self.name, "event": self.event}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The settings of a flow."""
+
+    entry: Entry = field(Entry(), help="How often one contact may enter.")
+    exit: Sequence[Exit] = field(
+        (), help="What makes a contact leave at once; the first that holds.", max_length=20
+    )
+    goal: GoalEvent | None = field(None, help="The event for which the flow is made.")
+    time_zone: str | None = field(
+        None, help="Zone of contacts that have none, such as America/Sao_Paulo.", kind="zone"
+    )
+    on_failure: Literal["continue", "end"] = field(
+        "continue",
+        help="What a branch that has failed for good means to the others: they go on, or end.",
+    )
+
+    def listens(self) -> tuple[str, ...]:
+        """Return the types of the events that end an execution."""
+        return tuple(rule.event for rule in self._by_event())
+
+    def _by_event(self) -> Iterator[Any]:
+        yield from (rule for rule in self.exit if rule.event is not None)
+        if self.goal is not None:
+            yield self.goal
+
+    def ended_by(self, event: Received, scope: Scope) -> dict[str, Any] | None:
+        """Return why an event ends the execution, or None."""
+        for rule in self._by_event():
+            if rule.event == event.type and scope.fits(rule.when, event):
+                return {**rule.reason(), "eventId": event.id}
+        return None
+
+    def exit_of(self, scope: Scope) -> dict[str, Any] | None:
+        """Return why the execution ends before its next node, or None."""
+        for rule in self.exit:
+            if rule.event is None and scope.fits(rule.when):
+                return rule.reason()
+        return None
+
+
+KEYS = tuple(spec.wire for spec in specs(Options))
+
+
+def check_options(settings: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with a flow's settings; unknown ones are kept, with a warning."""
+    _, found = parse(Options, _known(settings), "/settings")
+    return found + [
+        Problem(
+            "settings.unknown",
+            "/settings" + pointer(name),
+            f"There is no setting {name!r}, so it has no effect; there are {', '.join(KEYS)}.",
+            "warning",
+        )
+        for name in settings
+        if name not in KEYS
+    ]
+
+
+def read_options(settings: Mapping[str, Any]) -> Options:
+    """Return the settings of a flow.
+
+    Raises
+    ------
+    Invalid
+        When they have errors.
+    """
+    made, found = parse(Options, _known(settings), "/settings")
+    if made is None:
+        raise Invalid(errors(found))
+    return made
+
+
+def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name in KEYS}
