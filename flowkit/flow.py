@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from flowkit.build import Fluent, OpenEnd
 from flowkit.errors import Invalid, NotFound
@@ -26,6 +26,9 @@ from flowkit.nodes.system import Trigger
 from flowkit.nodetype import NodeType, node_type, read_node
 from flowkit.problems import Problem, pointer
 from flowkit.wire import INTERNAL
+
+if TYPE_CHECKING:
+    from flowkit.validate.timing import Timing
 
 TRIGGER_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -283,6 +286,16 @@ class Flow(Fluent, Record):
         from flowkit.validate import check_flow
 
         return check_flow(self)
+
+    def timing(self) -> list[Timing]:
+        """Return when each node can run, in the order in which they follow each other.
+
+        The latest moment of an END is the flow's worst-case duration. Empty for a flow whose
+        graph has errors; see `flowkit.validate.timing`.
+        """
+        from flowkit.validate.timing import timing
+
+        return timing(self)
 
     @cached_property
     def _behaviours(self) -> dict[str, NodeType]:

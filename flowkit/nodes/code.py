@@ -31,6 +31,10 @@ class SetVariable(NodeType, type="SET_VARIABLE", category="LOGIC", verb="set_var
         if not self.values:
             yield Problem("config.missing", "/values", "Name a variable and its value.")
 
+    def sets(self) -> tuple[str, ...]:
+        """Return their names."""
+        return tuple(self.values)
+
     def run(self, ctx: Context) -> Next:
         """Set them; each is computed from what was known before."""
         return Next(vars={name: ctx.evaluate(logic) for name, logic in self.values.items()})

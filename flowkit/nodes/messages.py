@@ -79,6 +79,14 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
             kind = "text" if config.get("template") is None else "template"
         return cls(kind=kind, **config)
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return what all attempts can take, were WhatsApp not to ask for longer waits."""
+        return 0.0, self.retry.longest(self.timeout_seconds)
+
+    def sends(self) -> Literal["free", "template"]:
+        """Return which of the two it is."""
+        return "template" if self.kind == "template" else "free"
+
     def run(self, ctx: Context) -> Effect:
         """Render the message; the channel sends it."""
         body = self._text(ctx) if self.kind == "text" else self._template(ctx)

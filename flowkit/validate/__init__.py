@@ -13,7 +13,7 @@ from typing import Any
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.problems import Problem
-from flowkit.validate import config, graph
+from flowkit.validate import config, decisions, graph, references, window
 from flowkit.validate.subject import Subject
 
 RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
@@ -29,6 +29,9 @@ RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     graph.able_to_end,
     graph.acyclic,
     graph.convergence,
+    decisions.ways_that_are_never_taken,
+    references.what_is_never_set,
+    window.free_messages,
 )
 """Every rule, in the order of its problems."""
 

@@ -1,0 +1,102 @@
+"""When each node can run, and how long ago the contact last wrote then, as intervals.
+
+An abstract interpretation over the graph: what is known where a branch arrives is carried through
+each node by what its type declares (`takes`, `hears`), and where ways meet it is widened to hold
+for each of them. What it says holds of every execution on time: neither a worker's lateness nor a
+retry by hand counts, nor a wait that a channel asks for.
+Owns the intervals; rules read them. Imports `subject`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from flowkit.validate.subject import Subject, spread
+
+INBOUND = "whatsapp.message"
+"""Type of the event that is a message of the contact; one below it, after a dot, is so too."""
+
+
+class Span(NamedTuple):
+    """Seconds between two bounds, which are included."""
+
+    least: float
+    most: float
+
+    def after(self, taken: tuple[float, float]) -> Span:
+        """Return the span once between two numbers of seconds have passed."""
+        if self == NOTHING:
+            return self
+        return Span(self.least + taken[0], self.most + taken[1])
+
+    def or_(self, other: Span) -> Span:
+        """Return the smallest span that holds both."""
+        return Span(min(self.least, other.least), max(self.most, other.most))
+
+
+NOTHING = Span(math.inf, -math.inf)
+"""The span without any moment."""
+
+
+class Moment(NamedTuple):
+    """What holds where a node is entered.
+
+    Attributes
+    ----------
+    start : Span
+        Seconds since the execution's start.
+    age : Span
+        Seconds since the contact's last message of which the flow knows; `NOTHING` where it knows
+        of none. One that it does not know of can only be younger.
+    silent : bool
+        Whether there may have been none.
+    """
+
+    start: Span
+    age: Span
+    silent: bool
+
+    def or_(self, other: Moment) -> Moment:
+        """Return what holds of both."""
+        return Moment(
+            self.start.or_(other.start), self.age.or_(other.age), self.silent or other.silent
+        )
+
+    def after(self, taken: tuple[float, float], heard: bool) -> Moment:
+        """Return what holds behind a node."""
+        start = self.start.after(taken)
+        if heard:  # at any time since the start: also an event that came before the wait counts
+            return Moment(start, Span(0.0, start.most), silent=False)
+        return Moment(start, self.age.after(taken), self.silent)
+
+
+def is_inbound(event: str) -> bool:
+    """Return whether events of a type are messages of the contact."""
+    return event == INBOUND or event.startswith(INBOUND + ".")
+
+
+def moments(subject: Subject) -> list[Moment | None]:
+    """Return what holds where each node is entered; None of those that none is known to reach.
+
+    Nothing is known of a flow with cycles or with more or fewer than one TRIGGER, or behind a
+    node whose config cannot be read.
+    """
+    found: list[Moment | None] = [None] * len(subject.flow.nodes)
+    triggers = subject.of_type("TRIGGER")
+    if len(triggers) != 1 or len(subject.order) < len(found):
+        return found
+    inbound = is_inbound(subject.flow.trigger_type)
+    now = Span(0.0, 0.0)
+    found[triggers[0]] = Moment(now, now if inbound else NOTHING, silent=not inbound)
+    for node in subject.order:
+        moment, made = found[node], subject.made[node]
+        if moment is None or made is None:
+            continue
+        for handle, targets in subject.ways[node].items():
+            behind = moment.after(made.takes(handle), made.hears(handle))
+            for target in targets:
+                known = found[target]
+                found[target] = behind if known is None else known.or_(behind)
+    dark = spread((i for i, made in enumerate(subject.made) if made is None), subject.after)
+    return [None if node in dark else moment for node, moment in enumerate(found)]
