@@ -26,8 +26,6 @@ class Span(NamedTuple):
 
     def after(self, taken: tuple[float, float]) -> Span:
         """Return the span once between two numbers of seconds have passed."""
-        if self == NOTHING:
-            return self
         return Span(self.least + taken[0], self.most + taken[1])
 
     def or_(self, other: Span) -> Span:
@@ -35,8 +33,8 @@ class Span(NamedTuple):
         return Span(min(self.least, other.least), max(self.most, other.most))
 
 
-NOTHING = Span(math.inf, -math.inf)
-"""The span without any moment."""
+EVER = Span(0.0, math.inf)
+"""Any time."""
 
 
 class Moment(NamedTuple):
@@ -47,8 +45,8 @@ class Moment(NamedTuple):
     start : Span
         Seconds since the execution's start.
     age : Span
-        Seconds since the contact's last message of which the flow knows; `NOTHING` where it knows
-        of none. One that it does not know of can only be younger.
+        Seconds since the contact's last message, as far as the flow can tell: any number where it
+        begins with something else. One that it does not hear of can only be younger.
     silent : bool
         Whether there may have been none.
     """
@@ -88,7 +86,7 @@ def moments(subject: Subject) -> list[Moment | None]:
         return found
     inbound = is_inbound(subject.flow.trigger_type)
     now = Span(0.0, 0.0)
-    found[triggers[0]] = Moment(now, now if inbound else NOTHING, silent=not inbound)
+    found[triggers[0]] = Moment(now, now if inbound else EVER, silent=not inbound)
     for node in subject.order:
         moment, made = found[node], subject.made[node]
         if moment is None or made is None:
@@ -98,5 +96,6 @@ def moments(subject: Subject) -> list[Moment | None]:
             for target in targets:
                 known = found[target]
                 found[target] = behind if known is None else known.or_(behind)
-    dark = spread((i for i, made in enumerate(subject.made) if made is None), subject.after)
+    unread = (after for made, after in zip(subject.made, subject.after, strict=True) if made is None)
+    dark = spread((node for after in unread for node in after), subject.after)
     return [None if node in dark else moment for node, moment in enumerate(found)]

@@ -1,7 +1,10 @@
 """WhatsApp's service window: free-form messages only within 24 hours of the contact's last one.
 
-The verdicts count the messages of which the flow knows. A contact may write at any time besides,
+The verdicts count the messages of which the flow hears. A contact may write at any time besides,
 so what is called closed can happen to be open, while what is called open is so for certain.
+Of a flow that begins with anything but a message nobody can tell from the flow when the contact
+wrote last: its messages may be refused, which `timing` says, but no finding does before the flow
+itself has taken a day.
 Imports `subject`, `moments`, `finding`, `problems`.
 """
 
@@ -12,7 +15,7 @@ from typing import Literal
 
 from flowkit.problems import Problem, pointer
 from flowkit.validate.finding import Finding
-from flowkit.validate.moments import INBOUND, NOTHING, Moment, moments
+from flowkit.validate.moments import Moment, moments
 from flowkit.validate.subject import Subject
 
 DAY = 86_400.0
@@ -21,8 +24,8 @@ CLOSING = DAY - 600
 
 CLOSED = Finding(
     "window.closed",
-    "A free-form message is sent while no message of the contact is known of, or none of the last "
-    "24 hours.",
+    "A free-form message is sent when nothing tells of a message of the contact in the last 24 "
+    "hours, for the flow alone has taken as long since the last.",
 )
 MAY_BE_CLOSED = Finding(
     "window.may_be_closed",
@@ -36,7 +39,7 @@ def verdict(moment: Moment, longest: float = 0.0) -> Verdict:
     """Return whether the window is open at a moment, and for so many seconds after it."""
     if not moment.silent and moment.age.most + longest < CLOSING:
         return "open"
-    if moment.age == NOTHING or moment.age.least >= DAY:
+    if moment.age.least >= DAY:
         return "closed"
     return "may be closed"
 
@@ -48,21 +51,14 @@ def free_messages(subject: Subject) -> Iterator[Problem]:
             continue
         said = verdict(moment, made.takes(None)[1])
         path, name = pointer("nodes", index), subject.show(index)
-        if said == "closed" and moment.age == NOTHING:
-            yield CLOSED.at(
-                path,
-                f"No message of the contact is known of before {name}, and without one of the "
-                "last 24 hours WhatsApp refuses free text: send a template, wait for an answer "
-                f"first, or start the flow by {INBOUND}.",
-            )
-        elif said == "closed":
+        if said == "closed":
             yield CLOSED.at(
                 path,
                 f"At {name} the contact's last message is at least {words(moment.age.least)} old, "
                 "and after 24 hours WhatsApp refuses free text: send a template.",
             )
-        elif said == "may be closed":
-            old = "may be missing" if moment.silent else f"can be {words(moment.age.most)} old"
+        elif said == "may be closed" and not moment.silent:
+            old = f"can be {words(moment.age.most)} old"
             yield MAY_BE_CLOSED.at(
                 path,
                 f"At {name} the contact's last message {old}, and after 24 hours WhatsApp refuses "
