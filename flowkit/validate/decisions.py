@@ -153,7 +153,9 @@ class _Reading:
         """Return one value for each way in which what is asked of a variable can come out."""
         asked = self.asked[path]
         found: dict[tuple[Any, ...], Any] = {}
-        for value in _values([constant for _, constants in asked for constant in constants]):
+        ordered = all(next(iter(logic)) in _ORDER for logic, _ in asked)
+        constants = [constant for _, values in asked for constant in values]
+        for value in _values(constants, ordered):
             data: dict[str, Any] = {}
             _put(data, keys, value)
             answers = (_answer(logic, data) for logic, _ in asked)
@@ -202,19 +204,25 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _values(constants: list[Any]) -> list[Any]:
-    """Return values of every class that comparisons with the constants tell apart."""
+def _values(constants: list[Any], ordered_only: bool) -> list[Any]:
+    """Return values of every class that comparisons with the constants tell apart.
+
+    An order takes a text that reads as a number for that number, so where nothing asks for
+    equality none is needed, and one array stands for all.
+    """
     texts = {value for value in constants if isinstance(value, str)}
     numbers = {value for value in constants if isinstance(value, (int, float))}
     numbers |= {number for text in texts if (number := _number(text)) is not None}
     ordered = sorted(numbers | {0, 1})  # as numbers, "" and false are 0, and true is 1
     numeric = [*ordered, *(_middle(a, b) for a, b in itertools.pairwise(ordered))]
     written = {"", "\0", *texts, *(text + "\0" for text in texts)}
+    found: list[Any] = [None, True, False, [], {}, *numeric, -math.inf, math.inf]
+    if ordered_only:
+        return found + sorted(written)
     # As texts, numbers are tried as they are written usually and as they are not.
     written |= {form.format(number) for number in numeric for form in ("{}", " {} ")}
     written |= {"1e400", "-1e400"}
-    found: list[Any] = [None, True, False, [], {}, *numeric, -math.inf, math.inf, *sorted(written)]
-    return found + [[text] for text in sorted(written)]
+    return found + sorted(written) + [[text] for text in sorted(written)]
 
 
 def _middle(a: float, b: float) -> float:

@@ -168,12 +168,12 @@ def test_times_and_the_worst_case() -> None:
     flow = (
         start()
         .when(contact.vip, then=lambda b: b.delay(hours=1), otherwise=lambda b: b.delay(days=2))
-        .delay_weekday(days=["monday"], at="09:00")
+        .sending_window("09:00", "18:00")
         .end()
     )
     times = {t.node_id: (t.earliest, t.latest) for t in flow.timing()}
-    assert times["delay_weekday_1"] == (HOUR, 48 * HOUR)
-    assert times["end_1"] == (HOUR, (48 + 7 * 24 + 2) * HOUR)
+    assert times["sending_window_1"] == (HOUR, 48 * HOUR)
+    assert times["end_1"] == (HOUR, (48 + 24 + 2) * HOUR)
     assert Flow.from_dict({"nodes": [], "edges": []}).timing() == []
 
 
