@@ -43,12 +43,18 @@ class Handle:
         Whether an edge must leave it.
     keyword : str, optional
         Argument of the builder's method that takes what follows; the id where it is a name.
+    back : bool, optional
+        Whether what follows leads back to the node.
+    ends : bool, optional
+        Whether the builder leads it to END where nothing is said to follow.
     """
 
     id: str | None = None
     label: str = ""
     required: bool = True
     keyword: str | None = None
+    back: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +109,33 @@ class Arrive:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an effect ended; `error` is ``{code, message, transient}``."""
+class Gather:
+    """The branch ends here, and the branch that forked goes on: what JOIN returns."""
 
-    status: Literal["completed", "failed", "unknown"]
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an effect ended.
+
+    Parameters
+    ----------
+    status : {"completed", "failed", "unknown", "suppressed"}
+        Suppressed is what a limit did not let happen.
+    result : dict, optional
+        JSON data for the nodes behind it.
+    error : dict, optional
+        ``{code, message, transient}`` of one that failed.
+    handle : str, optional
+        The way out, where it is not the effect's own.
+    until : datetime, optional
+        The moment at which the branch goes on; at once without.
+    """
+
+    status: Literal["completed", "failed", "unknown", "suppressed"]
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    handle: str | None = None
+    until: datetime | None = None
 
 
 class Way(NamedTuple):
@@ -133,6 +160,11 @@ class Context(Protocol):
     @property
     def key(self) -> str:
         """The run's idempotency key."""
+        ...
+
+    @property
+    def round(self) -> int:
+        """Of the loop's body, at a REPEAT: the one that would begin now; 1 is the first."""
         ...
 
     @property
@@ -200,6 +232,7 @@ class NodeType:
     category: ClassVar[str]
     verb: ClassVar[str | None] = None
     needs_contact: ClassVar[bool] = False
+    changes_contact: ClassVar[bool] = False
     executed: ClassVar[bool] = True
     handles: ClassVar[tuple[Handle, ...]] = (Handle(),)
 
@@ -265,7 +298,7 @@ class NodeType:
         """Return the conditional ways out in the order in which they are tried."""
         return ()
 
-    def run(self, ctx: Context) -> Next | Wait | Effect | Arrive:
+    def run(self, ctx: Context) -> Next | Wait | Effect | Arrive | Gather:
         """Return what the node does; pure.
 
         Raises

@@ -57,7 +57,7 @@ def zone_for(named: str | None, contact: Mapping[str, Any] | None, flow: str | N
 
 def at(day: date, clock: time, within: ZoneInfo) -> datetime:
     """Return the moment of a local time, in UTC."""
-    return datetime.combine(day, clock, within).astimezone(UTC)
+    return datetime.combine(day, clock.replace(fold=0), within).astimezone(UTC)
 
 
 def read_time(text: str) -> time:

@@ -117,6 +117,12 @@ class DelayUntil(Passing, NodeType, type="DELAY_UNTIL", category="TIME", verb="d
         min_length=1,
         max_length=1_000,
     )
+    offset_minutes: int = field(
+        0,
+        help="Minutes after that moment; before it when negative.",
+        ge=-MAX_DAYS * 1_440,
+        le=MAX_DAYS * 1_440,
+    )
 
     @classmethod
     def from_call(cls, at: str, **config: Any) -> DelayUntil:
@@ -130,7 +136,8 @@ class DelayUntil(Passing, NodeType, type="DELAY_UNTIL", category="TIME", verb="d
     def run(self, ctx: Context) -> Next | Wait:
         """Wait until the moment."""
         zone = self.zone(ctx)
-        return _wait(ctx, zone, _moment(ctx.render(self.at), zone), self.past)
+        moment = _moment(ctx.render(self.at), zone)
+        return _wait(ctx, zone, moment + timedelta(minutes=self.offset_minutes), self.past)
 
 
 class DelayWeekday(InZone, NodeType, type="DELAY_WEEKDAY", category="TIME", verb="delay_weekday"):
@@ -140,9 +147,9 @@ class DelayWeekday(InZone, NodeType, type="DELAY_WEEKDAY", category="TIME", verb
     at: str = field(help="Time of day, such as 09:30.", kind="time")
 
     @classmethod
-    def from_call(cls, *days: Weekday, at: str, **config: Any) -> DelayWeekday:
+    def from_call(cls, days: Weekday | Sequence[Weekday], **config: Any) -> DelayWeekday:
         """Return the delay until one of the days: ``delay_weekday("monday", at="09:00")``."""
-        return cls(days=days, at=at, **config)
+        return cls(days=[days] if isinstance(days, str) else days, **config)
 
     def takes(self, handle: str | None) -> tuple[float, float]:
         """Return the longest way from one of the days to the next."""
@@ -205,7 +212,8 @@ class DelayDate(InZone, NodeType, type="DELAY_DATE", category="TIME", verb="dela
     def run(self, ctx: Context) -> Next | Wait:
         """Wait until the day; of a yearly date until this year's."""
         zone = self.zone(ctx)
-        named = _moment(ctx.render(self.date), zone).astimezone(zone.info).date()
+        # The day as it is written: a birthday is the same day in every zone.
+        named = _read(ctx.render(self.date)).date()
         if not self.yearly:
             return _wait(ctx, zone, self._on(named, zone), self.past)
         year = ctx.now.astimezone(zone.info).year
@@ -296,15 +304,22 @@ def _till_moment(handle: str | None) -> tuple[float, float]:
 
 def _moment(text: str, zone: Zone) -> datetime:
     """Return the moment of an ISO 8601 text; without an offset it is local time."""
+    moment = _read(text)
+    if moment.tzinfo is None:
+        return at(moment.date(), moment.time(), zone.info)
+    return moment.astimezone(UTC)
+
+
+def _read(text: str) -> datetime:
     text = text.strip()
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            return at(moment.date(), moment.time(), zone.info)
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         message = f"{text[:100]!r} is no date; write it as 2026-11-25 or 2026-11-25T09:30."
         raise NodeFailed("date_invalid", message) from error
+    if not 10 < moment.year < 9_990:  # what another zone makes of it would be no date
+        raise NodeFailed("date_invalid", f"{text[:100]!r} is out of reach.")
+    return moment
 
 
 def _in_year(day: Day, year: int) -> Day:

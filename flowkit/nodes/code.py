@@ -9,7 +9,7 @@ from flowkit.errors import NodeFailed
 from flowkit.fields import field
 from flowkit.functions import named
 from flowkit.nodetype import Context, Next, NodeType
-from flowkit.problems import Problem
+from flowkit.problems import Problem, pointer
 
 
 class SetVariable(NodeType, type="SET_VARIABLE", category="LOGIC", verb="set_variable"):
@@ -27,9 +27,13 @@ class SetVariable(NodeType, type="SET_VARIABLE", category="LOGIC", verb="set_var
         return cls(values=dict(values))
 
     def check(self) -> Iterable[Problem]:
-        """Require a value."""
+        """Require a value, and names that expressions can read."""
         if not self.values:
             yield Problem("config.missing", "/values", "Name a variable and its value.")
+        for name in self.values:
+            if not name.isidentifier():
+                message = f"{name!r} cannot be read as vars.{name}: use letters, digits and _."
+                yield Problem("config.name", pointer("values", name), message)
 
     def sets(self) -> tuple[str, ...]:
         """Return their names."""
@@ -54,9 +58,9 @@ class Python(NodeType, type="PYTHON", category="ACTION", verb="python"):
     )
 
     @classmethod
-    def from_call(cls, function: str, **arguments: Any) -> Python:
-        """Return the call of a function with arguments by keyword."""
-        return cls(function=function, arguments=arguments or None)
+    def from_call(cls, function: str, arguments: Mapping[str, Any] | None = None) -> Python:
+        """Return the call of a function with arguments by name."""
+        return cls(function=function, arguments=arguments)
 
     def check(self) -> Iterable[Problem]:
         """Remark that the function is unknown here; the workers may know it."""

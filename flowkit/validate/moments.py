@@ -74,6 +74,15 @@ def is_inbound(event: str) -> bool:
     return event == INBOUND or event.startswith(INBOUND + ".")
 
 
+def _joined(moment: Moment, taken: tuple[float, float]) -> Moment:
+    """Return what holds behind a JOIN: whoever came first may have waited for the last."""
+    least, most = moment.start
+    waited = most - least if most < math.inf else most
+    if taken[0]:  # its time has run out
+        return moment.after((taken[0], max(taken[0], waited)), heard=False)
+    return Moment(moment.start, moment.age.after((0.0, waited)), moment.silent)
+
+
 def moments(subject: Subject) -> list[Moment | None]:
     """Return what holds where each node is entered; None of those that none is known to reach.
 
@@ -91,11 +100,22 @@ def moments(subject: Subject) -> list[Moment | None]:
         moment, made = found[node], subject.made[node]
         if moment is None or made is None:
             continue
+        if subject.shape.bodies.get(node):
+            # Of the rounds of a loop nothing is reckoned but that they take time.
+            moment = Moment(Span(moment.start.least, math.inf), EVER, moment.silent)
+            found[node] = moment
         for handle, targets in subject.ways[node].items():
-            behind = moment.after(made.takes(handle), made.hears(handle))
+            if node in subject.shape.gates:
+                behind = _joined(moment, made.takes(handle))
+            else:
+                behind = moment.after(made.takes(handle), made.hears(handle))
             for target in targets:
+                if (node, target) in subject.shape.back:
+                    continue
                 known = found[target]
                 found[target] = behind if known is None else known.or_(behind)
-    unread = (after for made, after in zip(subject.made, subject.after, strict=True) if made is None)
+    unread = (
+        after for made, after in zip(subject.made, subject.after, strict=True) if made is None
+    )
     dark = spread((node for after in unread for node in after), subject.after)
     return [None if node in dark else moment for node, moment in enumerate(found)]

@@ -71,6 +71,8 @@ SP = "America/Sao_Paulo"
         ("DELAY_UNTIL", {"at": "2026-12-01T08:00"}, "Tue 2026-12-01 08:00"),
         ("DELAY_UNTIL", {"at": "2026-12-01"}, "Tue 2026-12-01 00:00"),
         ("DELAY_UNTIL", {"at": "2026-12-01T08:00:00Z"}, "Tue 2026-12-01 05:00"),
+        ("DELAY_UNTIL", {"at": "2026-12-01T08:00", "offset_minutes": -120}, "Tue 2026-12-01 06:00"),
+        ("DELAY_DATE", {"date": "2026-12-24T00:00:00Z"}, "Thu 2026-12-24 09:00"),
         ("DELAY_WEEKDAY", {"days": ["friday"], "at": "09:00"}, "Fri 2026-11-27 09:00"),
         ("DELAY_WEEKDAY", {"days": ["wednesday"], "at": "18:00"}, "Wed 2026-11-25 18:00"),
         ("DELAY_WEEKDAY", {"days": ["wednesday"], "at": "12:00"}, "Wed 2026-12-02 12:00"),
@@ -240,7 +242,9 @@ def test_a_weekday_comes_within_a_week(
 # ------------------------------------------------------------------------ bad input
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "2026-02-30", "31/12/2026", "None"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "2026-13-01", "2026-02-30", "31/12/2026", "None", "0001-01-01"]
+)
 def test_what_is_no_date_fails_the_node_and_says_so(text: str) -> None:
     flow = flow_of({"wait": ("DELAY_DATE", {"date": "{{ contact.birthday }}", "past": "continue"})},
                    "start > wait > end")  # fmt: skip

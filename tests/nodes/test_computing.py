@@ -39,6 +39,9 @@ def test_values_are_conditions_in_python_too() -> None:
     assert made.values == {"total": {"var": "trigger.total"}, "tier": "gold"}
     with pytest.raises(Invalid, match="Name a variable"):
         SetVariable(values={})
+    with pytest.raises(Invalid, match="cannot be read") as refused:
+        SetVariable(values={"a.b": 1})
+    assert refused.value.problems[0].path == "/values/a.b"
 
 
 def calling(config: dict[str, Any]) -> World:

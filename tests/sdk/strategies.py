@@ -119,7 +119,9 @@ def values(kind: kinds.Kind) -> st.SearchStrategy[Any]:
     if isinstance(kind, kinds.Listing):
         return st.lists(values(kind.item), min_size=kind.min_length or 0, max_size=3)
     if isinstance(kind, kinds.Table):
-        return st.dictionaries(texts.filter(bool), values(kind.item), max_size=2)
+        return st.dictionaries(
+            st.text("ab_", min_size=1, max_size=3), values(kind.item), max_size=2
+        )
     if isinstance(kind, kinds.Data):
         return json_values
     if isinstance(kind, kinds.Logic):

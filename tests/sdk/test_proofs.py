@@ -84,7 +84,9 @@ def test_cases_that_others_leave_nothing_to() -> None:
 
 
 atoms = st.builds(
-    lambda op, path, value, turned: {op: [value, {"var": path}] if turned else [{"var": path}, value]},
+    lambda op, path, value, turned: {
+        op: [value, {"var": path}] if turned else [{"var": path}, value]
+    },
     st.sampled_from(["==", "!=", "===", "!==", "<", "<=", ">", ">="]),
     st.sampled_from(["contact.a", "contact.b"]),
     st.sampled_from([0, 1, 5, 5.5, -2, "", "5", "a", "b", " 5", True, False, None]),
@@ -295,3 +297,22 @@ def test_every_type_says_what_it_takes(made: Any) -> None:
 def test_the_hooks_are_asked_of_all_types() -> None:
     assert {"DELAY", "SEND_MESSAGE", "SWITCH"} <= set(node_types())
     assert read_node("DELAY", {"amount": 1, "unit": "hours"}).takes(None) == (3600, 3600)
+
+
+def test_times_behind_a_join() -> None:
+    flow = (
+        start()
+        .parallel(lambda b: b.delay(hours=1), lambda b: b.delay(hours=3))
+        .join(id="j")
+        .send(text="Hi", id="hi")
+        .end()
+    )
+    (hi,) = [t for t in flow.timing() if t.node_id == "hi"]
+    assert (hi.earliest, hi.latest, hi.window) == (HOUR, 3 * HOUR, "open")
+
+
+def test_rounds_of_a_loop_have_no_latest_moment() -> None:
+    flow = start().repeat(3, body=lambda b: b.delay(hours=1).send(text="Hi", id="hi")).end()
+    (hi,) = [t for t in flow.timing() if t.node_id == "hi"]
+    assert (hi.earliest, hi.latest, hi.window) == (HOUR, None, "may be closed")
+    assert arrivals(flow) == {}
