@@ -114,8 +114,6 @@ def moments(subject: Subject) -> list[Moment | None]:
                     continue
                 known = found[target]
                 found[target] = behind if known is None else known.or_(behind)
-    unread = (
-        after for made, after in zip(subject.made, subject.after, strict=True) if made is None
-    )
-    dark = spread((node for after in unread for node in after), subject.after)
+    unread = [node for node, made in enumerate(subject.made) if made is None]
+    dark = spread((target for node in unread for target in subject.after[node]), subject.after)
     return [None if node in dark else moment for node, moment in enumerate(found)]

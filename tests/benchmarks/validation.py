@@ -1,4 +1,4 @@
-"""How much processor time validation takes by the size of the flow: ``python -m tests.benchmarks.validation``.
+"""How much processor time validation takes: ``python -m tests.benchmarks.validation``.
 
 The flow has every kind of thing that the proofs look at: conditions of two comparisons, switches,
 forks that meet, variables set and read, delays, free texts and templates.

@@ -277,7 +277,7 @@ def test_the_engine_keeps_to_what_is_proved(flow: Flow, draw: Any) -> None:
         (end,) = [run for run in execution.executed_nodes if run.node_id == "e"]
         assert bounds[0] <= len(end.arrivals) <= bounds[1]
         seen.add(len(end.arrivals))
-    started = {t for t in times}
+    started = set(times)
     if not converges and len(asked) <= 3 and {f"c{i}" for i in asked} <= started:
         assert (min(seen), max(seen)) == bounds
 
@@ -312,7 +312,7 @@ def test_times_behind_a_join() -> None:
 
 
 def test_rounds_of_a_loop_have_no_latest_moment() -> None:
-    flow = start().repeat(3, body=lambda b: b.delay(hours=1).send(text="Hi", id="hi")).end()
+    flow = start().repeat(maximum=3, body=lambda b: b.delay(hours=1).send(text="Hi", id="hi")).end()
     (hi,) = [t for t in flow.timing() if t.node_id == "hi"]
     assert (hi.earliest, hi.latest, hi.window) == (HOUR, None, "may be closed")
     assert arrivals(flow) == {}
