@@ -31,6 +31,7 @@ from flowkit.wire import INTERNAL
 
 if TYPE_CHECKING:
     from flowkit.trial import Journey
+    from flowkit.validate.timing import Timing
 
 TRIGGER_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -340,6 +341,16 @@ class Flow(Fluent, Record):
         from flowkit.trial import explain
 
         return explain(self, contact, at=at, payload=payload)
+
+    def timing(self) -> list[Timing]:
+        """Return when each node can run, in the order in which they follow each other.
+
+        The latest moment of an END is the flow's worst-case duration. Empty for a flow whose
+        graph has errors; see `flowkit.validate.timing`.
+        """
+        from flowkit.validate.timing import timing
+
+        return timing(self)
 
     @cached_property
     def _behaviours(self) -> dict[str, NodeType]:

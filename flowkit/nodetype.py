@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Literal, Protocol, Self, dataclass_transform
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform
 
 from flowkit.errors import Invalid, NotFound
 from flowkit.fields import field, json_schema, normalise, parse
@@ -169,6 +169,17 @@ class Outcome:
     until: datetime | None = None
 
 
+class Way(NamedTuple):
+    """A way out that is taken when its condition holds and none before it does.
+
+    `path` is the condition's place in the config.
+    """
+
+    handle: str
+    logic: Any
+    path: str
+
+
 class Context(Protocol):
     """What a node sees while it runs."""
 
@@ -241,6 +252,9 @@ class NodeType:
     ...
     ...     tag: str = field(help="The tag.", min_length=1)
     ...
+    ...     def sets(self) -> tuple[str, ...]:
+    ...         return ("tag",)
+    ...
     ...     def run(self, ctx: Context) -> Next:
     ...         return Next(vars={"tag": self.tag})
     """
@@ -292,6 +306,31 @@ class NodeType:
 
     def listens(self) -> tuple[str, ...]:
         """Return the types of the events that a node with this config may wait for."""
+        return ()
+
+    # -- what the validator reasons with; a type overrides what does not hold of it
+
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return how many seconds a run takes, at least and at most, that leaves by `handle`.
+
+        ``math.inf`` is no bound.
+        """
+        return 0.0, 0.0
+
+    def hears(self, handle: str | None) -> bool:
+        """Return whether who leaves by `handle` has written since the execution began."""
+        return False
+
+    def sends(self) -> Literal["free", "template"] | None:
+        """Return whether the contact gets a free-form message, a template, or nothing."""
+        return None
+
+    def sets(self) -> tuple[str, ...]:
+        """Return the names of the variables that every run sets."""
+        return ()
+
+    def decides(self) -> tuple[Way, ...]:
+        """Return the conditional ways out in the order in which they are tried."""
         return ()
 
     def run(self, ctx: Context) -> Next | Wait | Await | Effect | Arrive | Gather:

@@ -61,6 +61,11 @@ class RetryPolicy:
         wait = self.initial_interval * self.backoff_coefficient ** (attempt - 1)
         return min(wait, self.maximum_interval)
 
+    def longest(self, timeout: float) -> float:
+        """Return the seconds from the first attempt to the end of the last, each `timeout` long."""
+        waits = (self.delay(attempt) or 0 for attempt in range(1, self.maximum_attempts))
+        return self.maximum_attempts * timeout + sum(waits)
+
     def after(self, error: Mapping[str, Any], attempt: int) -> float | None:
         """Return the seconds after which an attempt that ended with `error` is followed by another.
 

@@ -58,6 +58,25 @@ def check_template(template: str, path: str = "") -> list[Problem]:
 
 
 @lru_cache(maxsize=4096)
+def variables(template: str) -> tuple[tuple[str, ...], ...]:
+    """Return the paths that a Liquid template reads out of the scope, as far as they are fixed.
+
+    A template that cannot be rendered reads nothing.
+    """
+    if "{" not in template:
+        return ()
+    try:
+        read = _compiled(template).analyze(include_partials=False).globals
+    except Exception:  # `check_template` says why
+        return ()
+    found = []
+    for path in (variable.segments for paths in read.values() for variable in paths):
+        fixed = next((i for i, part in enumerate(path) if not isinstance(part, str)), len(path))
+        found.append(tuple(str(part) for part in path[:fixed]))
+    return tuple(dict.fromkeys(found))
+
+
+@lru_cache(maxsize=4096)
 def _compiled(template: str) -> BoundTemplate:
     from flowkit.dialect import LiquidSyntaxError, environment
 

@@ -18,6 +18,8 @@ from flowkit.fields import field, normalise
 from flowkit.nodetype import Context
 from flowkit.problems import Problem, pointer
 
+INBOUND = "whatsapp.message"
+"""Type of the event that is a message of the contact; one below it, after a dot, is so too."""
 MAX_TEXT = 4096
 """Characters of a text message, and of a list's text."""
 MAX_BODY = 1024
@@ -290,3 +292,8 @@ class Section:
         if self.title is not None:
             made["title"] = said(ctx, self.title, "title of a section", MAX_SECTION)
         return made
+
+
+def is_inbound(event: str) -> bool:
+    """Return whether events of a type are messages of the contact."""
+    return event == INBOUND or event.startswith(INBOUND + ".")

@@ -22,6 +22,9 @@ from flowkit.zones import Zone, at, read_time, zone_for
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 MAX_DAYS = MAX_SECONDS // 86_400
+_DAY = 86_400.0
+SHIFT = 7_200.0
+"""Seconds by which a local day can be longer or shorter; clocks are put on or back by an hour."""
 PAST = "past"
 """The way out of contacts that came too late."""
 
@@ -88,6 +91,12 @@ class DelayDays(InZone, NodeType, type="DELAY_DAYS", category="TIME", verb="dela
             message = "0 days at the time of the arrival is no delay; say at which time of day."
             yield Problem("config.delay", "/days", message)
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return the days that are full for certain, and those that can be begun."""
+        days = max(self.days, 1)
+        least = self.days - (self.at is not None)
+        return max(least * _DAY - SHIFT, 0.0), (days + (self.at is not None)) * _DAY + SHIFT
+
     def run(self, ctx: Context) -> Next | Wait:
         """Wait, counted from the local day of the arrival."""
         zone = self.zone(ctx)
@@ -120,6 +129,10 @@ class DelayUntil(Passing, NodeType, type="DELAY_UNTIL", category="TIME", verb="d
         """Return the delay until a moment."""
         return cls(at=at, **config)
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return no more than the longest delay, for the moment is known only then."""
+        return _till_moment(handle)
+
     def run(self, ctx: Context) -> Next | Wait:
         """Wait until the moment."""
         zone = self.zone(ctx)
@@ -137,6 +150,10 @@ class DelayWeekday(InZone, NodeType, type="DELAY_WEEKDAY", category="TIME", verb
     def from_call(cls, days: Weekday | Sequence[Weekday], **config: Any) -> DelayWeekday:
         """Return the delay until one of the days: ``delay_weekday("monday", at="09:00")``."""
         return cls(days=[days] if isinstance(days, str) else days, **config)
+
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return the longest way from one of the days to the next."""
+        return 0.0, _longest(self.days)
 
     def run(self, ctx: Context) -> Next | Wait:
         """Wait; where the time is past today, today's weekday is next week's."""
@@ -187,6 +204,10 @@ class DelayDate(InZone, NodeType, type="DELAY_DATE", category="TIME", verb="dela
         if self.past == "next" and not self.yearly:
             message = "Only a yearly date comes again; choose continue or exit."
             yield Problem("config.past", "/past", message)
+
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return no more than the longest delay, for the date is known only then."""
+        return _till_moment(handle)
 
     def run(self, ctx: Context) -> Next | Wait:
         """Wait until the day; of a yearly date until this year's."""
@@ -242,6 +263,12 @@ class SendingWindow(
             return (Handle(),)
         return (Handle("open", "In the window"), Handle("closed", "Outside"))
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return how long the window can be closed."""
+        if self.mode == "skip":
+            return 0.0, 0.0
+        return 0.0, _longest(self.days)
+
     def run(self, ctx: Context) -> Next | Wait:
         """Pass, wait or leave."""
         zone = self.zone(ctx)
@@ -261,6 +288,18 @@ class SendingWindow(
         if self.mode == "skip":
             return Next(handle="closed", result=zone.facts() | {"open": False})
         return Wait(until=start, result=zone.facts() | {"open": False})
+
+
+def _longest(days: Sequence[str]) -> float:
+    """Return the seconds that can pass from a moment to the next of some weekdays, and its end."""
+    places = sorted({WEEKDAYS.index(day) for day in days})
+    gaps = [(b - a) % 7 or 7 for a, b in zip(places, [*places[1:], places[0]], strict=True)]
+    return max(gaps) * _DAY + SHIFT
+
+
+def _till_moment(handle: str | None) -> tuple[float, float]:
+    """Return the bounds of a wait for a moment out of the data."""
+    return 0.0, 0.0 if handle == PAST else float(MAX_SECONDS)
 
 
 def _moment(text: str, zone: Zone) -> datetime:

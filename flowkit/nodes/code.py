@@ -35,6 +35,10 @@ class SetVariable(NodeType, type="SET_VARIABLE", category="LOGIC", verb="set_var
                 message = f"{name!r} cannot be read as vars.{name}: use letters, digits and _."
                 yield Problem("config.name", pointer("values", name), message)
 
+    def sets(self) -> tuple[str, ...]:
+        """Return their names."""
+        return tuple(self.values)
+
     def run(self, ctx: Context) -> Next:
         """Set them; each is computed from what was known before."""
         return Next(vars={name: ctx.evaluate(logic) for name, logic in self.values.items()})

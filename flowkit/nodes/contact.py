@@ -78,6 +78,10 @@ class UpdateContact(NodeType, type="UPDATE_CONTACT", category="ACTION", verb="up
     def _tags(self) -> bool:
         return bool(self.add_tags or self.remove_tags)
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return what all attempts can take."""
+        return 0.0, PATIENT.longest(10)
+
     def run(self, ctx: Context) -> Effect:
         """Work out the change; whoever drives the engine makes it."""
         if ctx.contact_id is None:

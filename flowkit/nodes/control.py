@@ -74,6 +74,11 @@ class Join(NodeType, type="JOIN", category="LOGIC", verb="join"):
         """How long it waits."""
         return self.timeout.seconds if self.timeout else None
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return the time-out, where it is what ends the wait; else the branches decide."""
+        seconds = self.seconds or 0.0
+        return (seconds, seconds) if handle == LATE else (0.0, 0.0)
+
     def run(self, ctx: Context) -> Gather:
         """Arrive; the engine knows who else is to come."""
         return Gather()

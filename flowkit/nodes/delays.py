@@ -51,6 +51,11 @@ class Delay(NodeType, type="DELAY", category="TIME", verb="delay"):
         if self.amount * SECONDS[self.unit] > MAX_SECONDS:
             yield Problem("config.out_of_range", "/amount", "A delay is at most 5 years.")
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return the delay."""
+        seconds = self.amount * SECONDS[self.unit]
+        return seconds, seconds
+
     def run(self, ctx: Context) -> Wait:
         """Wait, counted from the arrival."""
         return Wait(until=ctx.now + timedelta(seconds=self.amount * SECONDS[self.unit]))

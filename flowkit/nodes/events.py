@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from flowkit.errors import Invalid
 from flowkit.fields import field
 from flowkit.nodetype import Await, Context, Handle, Next, NodeType
 from flowkit.problems import Problem
+from flowkit.whatsapp import is_inbound
 
 _RECEIVED = Handle("received", "Received")
 
@@ -71,6 +73,15 @@ class WaitForEvent(NodeType, type="WAIT_FOR_EVENT", category="TIME", verb="wait_
     def outputs(self) -> tuple[Handle, ...]:
         """Return the ways out: without a time-out only one."""
         return (_RECEIVED,) if self.never else self.handles
+
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return the time-out, and up to it for an event."""
+        most = math.inf if self.timeout is None else self.timeout.delta.total_seconds()
+        return (most if handle == "timeout" else 0.0), most
+
+    def hears(self, handle: str | None) -> bool:
+        """Return whether the event is a message of the contact."""
+        return handle == "received" and is_inbound(self.event)
 
     def listens(self) -> tuple[str, ...]:
         """Return the event."""

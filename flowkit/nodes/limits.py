@@ -5,6 +5,7 @@ Imports `nodetype`, `fields`, `sharing`, `retry`, `zones`, `errors`.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from flowkit.errors import NodeFailed
@@ -35,6 +36,10 @@ class RateLimit(NodeType, type="RATE_LIMIT", category="TIME", verb="rate_limit")
     burst: int = field(
         1, help="How many pass at once after a pause.", ge=1, le=1_000_000
     )  # fmt: skip
+
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return no bound: how many wait before it is not the flow's to know."""
+        return 0.0, math.inf
 
     def run(self, ctx: Context) -> Effect:
         """Take a token."""
@@ -67,6 +72,10 @@ class FrequencyCap(NodeType, type="FREQUENCY_CAP", category="LOGIC", verb="frequ
 
     handles = (Handle("allowed", "Allowed"), Handle("suppressed", "Suppressed", ends=True))
     needs_contact = True
+
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return what all attempts can take."""
+        return 0.0, PATIENT.longest(10)
 
     def run(self, ctx: Context) -> Effect:
         """Take a turn."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from flowkit.expression import truthy
 from flowkit.fields import field, normalise
-from flowkit.nodetype import Context, Handle, Next, NodeType, check_ways
+from flowkit.nodetype import Context, Handle, Next, NodeType, Way, check_ways
 from flowkit.problems import Problem
 
 
@@ -26,6 +26,10 @@ class Condition(NodeType, type="CONDITION", category="LOGIC", verb="when"):
     def from_call(cls, expression: Any) -> Condition:
         """Return the condition of an expression."""
         return cls(expression=expression)
+
+    def decides(self) -> tuple[Way, ...]:
+        """Return the condition of ``true``."""
+        return (Way("true", self.expression, "/expression"),)
 
     def run(self, ctx: Context) -> Next:
         """Go on by ``true`` or ``false``."""
@@ -70,6 +74,13 @@ class Switch(NodeType, type="SWITCH", category="LOGIC", verb="switch"):
     def check(self) -> Iterable[Problem]:
         """Require names of their own."""
         return check_ways("/cases", [case.id for case in self.cases], taken=(DEFAULT,))
+
+    def decides(self) -> tuple[Way, ...]:
+        """Return the cases."""
+        return tuple(
+            Way(case.id, case.expression, f"/cases/{index}/expression")
+            for index, case in enumerate(self.cases)
+        )
 
     def run(self, ctx: Context) -> Next:
         """Go on by the first case that holds."""

@@ -207,6 +207,14 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
             message = f"Older documents of WhatsApp allow a list {whatsapp.MAX_BODY} characters."
             yield Problem("message.long", "/text", message, "warning")
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return what all attempts can take, were WhatsApp not to ask for longer waits."""
+        return 0.0, self.retry.longest(self.timeout_seconds)
+
+    def sends(self) -> Literal["free", "template"]:
+        """Return which of the two it is."""
+        return "template" if self.kind == "template" else "free"
+
     def run(self, ctx: Context) -> Effect:
         """Render the message; the channel sends it."""
         type_ = "interactive" if self.kind in _INTERACTIVE else self.kind

@@ -90,6 +90,10 @@ class HttpRequest(NodeType, type="HTTP_REQUEST", category="ACTION", verb="http")
         for problem in check_texts(self.body, "/body"):
             yield Problem("request.template", problem.path, problem.message)
 
+    def takes(self, handle: str | None) -> tuple[float, float]:
+        """Return what all attempts can take."""
+        return 0.0, self.retry.longest(self.timeout_seconds)
+
     def run(self, ctx: Context) -> Effect:
         """Render the request; the channel makes it."""
         url = ctx.render(self.url).strip()

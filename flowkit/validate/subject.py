@@ -25,6 +25,7 @@ class Subject:
         self.types: list[type[NodeType] | None] = []
         self.config_problems: list[Problem] = []
         self.outputs: list[tuple[Handle, ...] | None] = []
+        self.made: list[NodeType | None] = []
         for index, node in enumerate(flow.nodes):
             self._read(index, node.type)
 
@@ -35,12 +36,14 @@ class Subject:
         except NotFound as error:
             self.types.append(None)
             self.outputs.append(None)
+            self.made.append(None)
             path = pointer("nodes", index, "type")
             self.config_problems.append(Problem("node.unknown_type", path, str(error)))
             return
         config = self.flow.nodes[index].config
         made, found = parse(cls, config, pointer("nodes", index, "config"))
         self.types.append(cls)
+        self.made.append(made)
         self.config_problems += found
         if made is not None:
             self.outputs.append(made.outputs())

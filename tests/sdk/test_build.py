@@ -193,7 +193,7 @@ class TestWhen:
     """A condition has two sides; a side that is left out goes on to the next step."""
 
     def test_one_side(self) -> None:
-        flow = start().when(True, then=lambda b: b.delay(days=1)).send(text="hi").end()
+        flow = start().when(contact.vip, then=lambda b: b.delay(days=1)).send(text="hi").end()
         assert joined(flow) == [
             "trigger_1 > condition_1",
             "condition_1.true > delay_1",
@@ -298,7 +298,7 @@ def test_a_flow_is_a_value() -> None:
 
 
 def test_a_loaded_flow_can_be_built_on_where_it_is_open() -> None:
-    draft = Flow.from_dict(start().when(True, then=lambda b: b.end()).to_dict())
+    draft = Flow.from_dict(start().when(contact.vip, then=lambda b: b.end()).to_dict())
     flow = draft.delay(days=1).end()
     assert joined(flow)[-2:] == ["condition_1.false > delay_1", "delay_1 > end_1"]
     assert flow.validate() == []

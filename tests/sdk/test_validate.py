@@ -37,7 +37,9 @@ def flow(*arrows: str, **nodes: dict[str, Any]) -> dict[str, Any]:
     for name, changes in nodes.items():
         made.setdefault(name, {"id": name, "type": types.get(name[0], "UNKNOWN")}).update(changes)
     for node in made.values():
-        config = {"DELAY": DAY, "CONDITION": {"expression": True}}.get(node["type"], {})
+        config = {"DELAY": DAY, "CONDITION": {"expression": {"var": "contact.vip"}}}.get(
+            node["type"], {}
+        )
         node.setdefault("config", config)
     return {"name": "Test", "triggerType": "x", "nodes": list(made.values()), "edges": edges}
 

@@ -116,7 +116,7 @@ def test_loops_and_joins_are_built_fluently() -> None:
                 b.parallel(lambda one: one.send(text="Hello"), lambda other: other.delay(hours=1))
                 .join(
                     timeout={"amount": 1, "unit": "days"},
-                    on_timeout=lambda late: late.send(text="?"),
+                    on_timeout=lambda late: late.send(template="late", language="pt_BR"),
                 )
                 .delay(days=1)
             ),
