@@ -188,8 +188,9 @@ class Fluent:
     def _new_id(self, type_name: str, given: str | None) -> str:
         taken = {node.id for node in self.nodes}
         if given is not None:
-            if not isinstance(given, str) or not is_node_id(given):
-                _refuse("node.id", f"{given!r} is no node id: {NODE_ID_RULE}")
+            found = check_node_id(given)
+            if found:
+                raise Invalid(found)
             if given in taken:
                 _refuse("node.duplicate_id", f"There is a node {given!r} already.")
             return given
@@ -223,6 +224,13 @@ class Fluent:
 NODE_ID_RULE = (
     "use 1 to 64 of A-Z a-z 0-9 _ -, and do not end it in _v and digits, which mark visits."
 )
+
+
+def check_node_id(value: Any, path: str = "") -> list[Problem]:
+    """Return what is wrong with a node's id."""
+    if isinstance(value, str) and is_node_id(value):
+        return []
+    return [Problem("node.id", path, f"{value!r} is no node id: {NODE_ID_RULE}")]
 
 
 def _edges(ends: Iterable[OpenEnd], target: str) -> list[Edge]:

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
 
-from flowkit.build import Fluent, OpenEnd
+from flowkit.build import Fluent, OpenEnd, check_node_id
 from flowkit.errors import Invalid, NotFound
 from flowkit.fields import unparse
 from flowkit.graph import Edge as Edge
@@ -53,6 +53,8 @@ class Flow(Fluent, Record):
         Id of a flow that is stored already.
     settings : dict, optional
         JSON settings of the flow.
+    start : str, optional
+        Id of the TRIGGER node.
 
     Attributes
     ----------
@@ -106,13 +108,14 @@ class Flow(Fluent, Record):
         idempotency_key: str | None = None,
         id: str | None = None,
         settings: dict[str, Any] | None = None,
+        start: str = "trigger_1",
     ) -> None:
-        found = check_name(name) + check_trigger_type(trigger)
+        found = check_name(name) + check_trigger_type(trigger) + check_node_id(start, "/start")
         if found:
             raise Invalid(found)
         given: dict[str, Any] = {} if contact is None else {"contact": contact}
         config = unparse(Trigger(filter=filter, idempotency_key=idempotency_key, **given)) | given
-        start = Node("trigger_1", "TRIGGER", config=config)
+        first = Node(start, "TRIGGER", config=config)
         values = {
             "id": id,
             "name": name,
@@ -120,7 +123,7 @@ class Flow(Fluent, Record):
             "is_active": False,
             "is_paused": False,
             "version": 0,
-            "nodes": (start,),
+            "nodes": (first,),
             "edges": (),
             "settings": _json(settings or {}, "/settings"),
             "created_at": None,
@@ -128,7 +131,7 @@ class Flow(Fluent, Record):
             "extra": {},
             "said": {},
         }
-        self.__dict__.update(values, _ends=(OpenEnd("trigger_1", None),))
+        self.__dict__.update(values, _ends=(OpenEnd(start, None),))
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what is cached: it can be built again, and classes of a notebook do not pickle.
@@ -210,6 +213,37 @@ class Flow(Fluent, Record):
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the document as JSON text."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def to_python(self) -> str:
+        """Return Python source that makes this flow and assigns it to ``flow``.
+
+        It is what one would write with the building methods; what they cannot make follows as
+        nodes, edges and a view, or the whole as its document. Running it gives the same flow.
+        """
+        from flowkit.source import to_python
+
+        return to_python(self)
+
+    def with_view(self, view: dict[str, Any]) -> Self:
+        """Return the flow with what a canvas or a store keeps beside its meaning.
+
+        Parameters
+        ----------
+        view : dict
+            Keys of the flow's document, such as ``isActive`` or ``viewport``. ``nodes`` and
+            ``edges`` are objects by id, in the order that the lists take. A node that is named
+            has its position, and all else that is not its meaning, from here alone, and an edge
+            its label; a ``config`` adds fields that are spelled although they are at their
+            default.
+
+        Raises
+        ------
+        Invalid
+            When an id is unknown or the document is none of a flow.
+        """
+        from flowkit.view import put_on
+
+        return put_on(self, view)
 
     def content(self) -> dict[str, Any]:
         """Return what executions depend on, in a canonical order: what a version is a version of.

@@ -21,7 +21,7 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, Self, dataclass_transform
 
 from flowkit.errors import Invalid, NotFound
-from flowkit.fields import field, json_schema, normalise, parse
+from flowkit.fields import field, json_schema, normalise, parse, specs
 from flowkit.problems import Problem, errors, pointer
 from flowkit.retry import ONCE, RetryPolicy
 
@@ -191,6 +191,15 @@ class NodeType:
         is then the method's.
         """
         return cls(*args, **kwargs)
+
+    def to_call(self) -> dict[str, Any]:
+        """Return the arguments, by name, with which `from_call` makes this node.
+
+        They are the fields that are not at their default. A subclass whose `from_call` takes
+        others overrides it; what is not a field is JSON data, with conditions as `Expr`.
+        """
+        values = {spec.name: (getattr(self, spec.name), spec.default) for spec in specs(type(self))}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     def outputs(self) -> tuple[Handle, ...]:
         """Return the ways out of a node with this config."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowkit.build import NODE_ID_RULE, is_node_id
+from flowkit.build import check_node_id
 from flowkit.flow import check_name, check_trigger_type
 from flowkit.problems import Problem, pointer
 from flowkit.validate.subject import Subject
@@ -20,8 +20,7 @@ def node_ids(subject: Subject) -> Iterator[Problem]:
     """Require well-formed ids of nodes, each used once."""
     for index, node in enumerate(subject.flow.nodes):
         path = pointer("nodes", index, "id")
-        if not is_node_id(node.id):
-            yield Problem("node.id", path, f"{node.id!r} is no node id: {NODE_ID_RULE}")
+        yield from check_node_id(node.id, path)
         if subject.index_of[node.id] != index:
             message = f"There is another node {node.id!r}; ids are unique in a flow."
             yield Problem("node.duplicate_id", path, message)
