@@ -1,8 +1,8 @@
 """`Flow`: the definition of an automation, as an immutable value.
 
 Owns the record, its JSON in and out, the fluent start, and the look-ups that the engine makes for
-every node. Imports `build`, `graph`, `layout`, `nodetype`, `errors`, `problems`; `validate` only
-when asked.
+every node. Imports `build`, `graph`, `layout`, `nodetype`, `errors`, `problems`; `validate`,
+`source`, `view`, `diff` and `picture` only when asked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from flowkit.build import Fluent, OpenEnd, check_node_id
 from flowkit.errors import Invalid, NotFound
@@ -26,6 +26,9 @@ from flowkit.nodes.system import Trigger
 from flowkit.nodetype import NodeType, node_type, read_node
 from flowkit.problems import Problem, pointer
 from flowkit.wire import INTERNAL
+
+if TYPE_CHECKING:
+    from flowkit.diff import Diff
 
 TRIGGER_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -244,6 +247,21 @@ class Flow(Fluent, Record):
         from flowkit.view import put_on
 
         return put_on(self, view)
+
+    def diff(self, other: Flow) -> Diff:
+        """Return what differs from this flow to `other`, by meaning; see `flowkit.diff`."""
+        from flowkit.diff import diff
+
+        return diff(self, other)
+
+    def to_svg(self) -> str:
+        """Return a picture of the flow, as SVG text."""
+        from flowkit.picture import flow_svg
+
+        return flow_svg(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_svg()
 
     def content(self) -> dict[str, Any]:
         """Return what executions depend on, in a canonical order: what a version is a version of.
