@@ -23,6 +23,7 @@ from flowkit.nodetype import Next as Next
 from flowkit.nodetype import NodeType as NodeType
 from flowkit.nodetype import Wait as Wait
 from flowkit.nodetype import node_types as node_types
+from flowkit.planning import plan as plan
 from flowkit.problems import Problem as Problem
 from flowkit.retry import RetryPolicy as RetryPolicy
 from flowkit.validate import validate as validate
