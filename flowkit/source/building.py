@@ -147,7 +147,9 @@ class _Building:
         step = Step(node.verb or "then", target, chosen is not None, node, _call(node))
 
         ways = [h.id for h in node.outputs() if h.id and self.flow.targets(target, h.id)]
+        required = {handle.id for handle in node.outputs() if handle.required}
         rest = self._rest(target, ways)
+        rest = rest if rest in required else None
 
         def grow(close: bool) -> Flow:
             step.ways = {}
@@ -159,7 +161,6 @@ class _Building:
             return made.then(node, id=chosen, on=on)
 
         grown = self._until_they_meet(grow, force)
-        required = {handle.id for handle in node.outputs() if handle.required}
         step.ways = {h: way for h, way in step.ways.items() if way.steps or h not in required}
         return grown, step
 
@@ -168,18 +169,19 @@ class _Building:
         if len(ways) < 2:
             return None
         *others, rest = sorted(ways, key=lambda way: self._place[node_id, way])
-        ended = self._reached({t for way in others for t in self.flow.targets(node_id, way)})
+        targets = {t for way in others for t in self.flow.targets(node_id, way)}
+        ended = self._reached(targets, node_id)
         if not all(self._last.get(node, 0) < self._place[node_id, rest] for node in ended):
             return None
-        shared = ended & self._reached(self.flow.targets(node_id, rest))
+        shared = ended & self._reached(self.flow.targets(node_id, rest), node_id)
         return None if any(self.types[node] != "END" for node in shared) else rest
 
-    def _reached(self, starts: Iterable[str]) -> set[str]:
-        """Return the nodes that can be reached, the starts among them."""
-        seen = {node for node in starts if node in self.types}
+    def _reached(self, starts: Iterable[str], past: str) -> set[str]:
+        """Return the nodes that can be reached, the starts among them, but not by way of `past`."""
+        seen = {node for node in starts if node in self.types and node != past}
         queue = list(seen)
         for node in queue:  # grows while it is read
-            fresh = self._after[node] - seen
+            fresh = self._after[node] - seen - {past}
             seen |= fresh
             queue += fresh
         return seen
