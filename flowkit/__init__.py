@@ -16,6 +16,7 @@ from flowkit.fields import field as field
 from flowkit.flow import Edge as Edge
 from flowkit.flow import Flow as Flow
 from flowkit.flow import Node as Node
+from flowkit.functions import function as function
 from flowkit.nodetype import Context as Context
 from flowkit.nodetype import Effect as Effect
 from flowkit.nodetype import Handle as Handle

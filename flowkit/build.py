@@ -94,6 +94,8 @@ class Fluent:
         if unknown:
             _refuse("build.handle", f"{node.type} has no handle {', '.join(sorted(unknown))}.")
         made = Node(node_id, node.type, config=unparse(node))
+        if not node.executed:
+            return self._grown([made], [], ends)
         flow = self._grown([made], _edges(ends, node_id), [])
         open_ends: list[OpenEnd] = []
         for handle in handles:
@@ -101,6 +103,8 @@ class Fluent:
             branch = branches.get(handle.id) if handle.id is not None else None
             if branch is not None:
                 flow = flow._branched(branch, [start])
+                if handle.back:
+                    flow = flow._grown([], _edges(flow.open_ends, node_id), [])
                 open_ends += flow.open_ends
             elif handle.required:
                 open_ends.append(start)
@@ -170,6 +174,8 @@ class Fluent:
                 raise TypeError(f"{name}() {error}; it takes {takes}") from None
             node_id = kwargs.pop("id", None)
             on = {handle: kwargs.pop(word, None) for word, handle in ways.items()}
+            on = {handle: way for handle, way in on.items() if way is not None}
+            on |= kwargs.pop("on", None) or {}
             return self.then(cls.from_call(*args, **kwargs), id=node_id, on=on)
 
         step.__name__ = step.__qualname__ = name

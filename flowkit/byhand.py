@@ -21,11 +21,11 @@ from flowkit.execution import (
     NodeRun,
     Patch,
     Settle,
-    idempotency_key,
+    run_at,
 )
 from flowkit.flow import Flow
 from flowkit.problems import Problem, pointer
-from flowkit.size import growth_of_branch
+from flowkit.size import growth_of_branch, size_of_run
 from flowkit.turn import resume_data
 
 
@@ -83,19 +83,31 @@ def retry(
     patch = Patch(execution.id, revision=execution.revision, durable=True)
     for branch in chosen:
         _put(patch, branch, "ready", resume_data(branch, [branch.current_node_id]))
+    _reopen(patch, execution, chosen)
     if pinned is not None and version is not None and version.version != pinned.version:
         _go_on_in(patch, execution, chosen, pinned, version)
     return patch
 
 
+def _reopen(patch: Patch, execution: Execution, chosen: Sequence[Branch]) -> None:
+    """Enter that JOINs wait again that had failed for want of a branch which is retried."""
+    retried = {branch.branch_id for branch in chosen}
+    for run in execution.executed_nodes:
+        error = run.error or {}
+        if run.arrivals and run.status == "failed" and retried & set(error.get("branchIds", ())):
+            waiting = replace(run, status="waiting", end_time=None, error=None)
+            patch.settle.append(Settle(waiting, run.status, run.retry_count, run.error))
+            patch.bytes += size_of_run(waiting) - size_of_run(run)
+
+
 def failed_branches(execution: Execution) -> list[Branch]:
     """Return the branches that a retry is about: failed, or waiting to try a failed node again."""
-    runs = _runs(execution)
+    runs = execution.executed_nodes
     return [
         branch
         for branch in execution.branches
         if branch.status == "failed"
-        or (branch.status == "waiting" and _run_at(runs, execution, branch).status == "failed")
+        or (branch.status == "waiting" and _run_of(branch, runs).status == "failed")
     ]
 
 
@@ -141,12 +153,11 @@ def _put(
     patch.count(status, branch.status)
 
 
-def _runs(execution: Execution) -> dict[str, NodeRun]:
-    return {run.idempotency_key: run for run in execution.executed_nodes}
-
-
-def _run_at(runs: dict[str, NodeRun], execution: Execution, branch: Branch) -> NodeRun:
-    return runs[idempotency_key(execution.id, branch.current_node_id)]
+def _run_of(branch: Branch, runs: Sequence[NodeRun]) -> NodeRun:
+    run = run_at(branch, runs)
+    if run is None:
+        raise LookupError(f"branch {branch.branch_id} has no run where it is")
+    return run
 
 
 # -- another version
@@ -164,18 +175,18 @@ def _go_on_in(
             f"execution {execution.id} is at work at {', '.join(busy)}; it can go on in another "
             "version once nothing in it is running"
         )
-    runs = _runs(execution)
+    runs = execution.executed_nodes
     problems = [
         problem
         for branch in (*chosen, *others)
-        for problem in _misfits(branch, _run_at(runs, execution, branch), pinned, version)
+        for problem in _misfits(branch, _run_of(branch, runs), pinned, version)
     ]
     if problems:
         raise Invalid(problems)
     # Those that wait are moved too: whoever has claimed one meanwhile, to go on in the version
     # that it knows, is fenced or wins.
     for branch in others:
-        run = _run_at(runs, execution, branch)
+        run = _run_of(branch, runs)
         node = branch.current_node_id
         ahead = [node] if run.status == "failed" else version.targets(node, run.source_handle)
         _put(patch, branch, "waiting", resume_data(branch, ahead), branch.resume_at)
@@ -195,7 +206,7 @@ def _misfits(branch: Branch, run: NodeRun, pinned: Flow, version: Flow) -> Itera
         message = f"the way by which the execution leaves node {node} is gone in {where}"
         yield Problem("retry.node_missing", "", message)
     else:
-        behind = _reached(version, node)
+        behind = _reached(version, node) - version.shape.around.keys()
         for known in dict.fromkeys(branch.path[:-1]):
             if known in behind:
                 message = f"node {known}, which has run already, comes after {node} in {where}"

@@ -220,7 +220,7 @@ def evidence(
     known = replace(run, status=told.status, result=told.result, error=told.error, end_time=at)
     return Patch(
         execution_id,
-        settle=[Settle(known, run.status, run.retry_count)],
+        settle=[Settle(known, run.status, run.retry_count, run.error)],
         bytes=size_of_run(known) - size_of_run(run),
         durable=True,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
@@ -37,6 +38,8 @@ OPEN: frozenset[str] = frozenset({"ready", "running", "waiting"})
 """Branch statuses that keep an execution from ending."""
 UNRESOLVED: frozenset[str] = frozenset({"running", "unknown"})
 """Run statuses of an effect whose outcome nobody has recorded."""
+GATHERING: frozenset[str] = frozenset({"waiting", "failed"})
+"""Run statuses of a JOIN to which branches can still come."""
 OUTCOME_UNKNOWN = "outcome_unknown"
 """Error code of a run whose effect may or may not have happened."""
 
@@ -45,10 +48,11 @@ OUTCOME_UNKNOWN = "outcome_unknown"
 class NodeRun:
     """One node's run in one execution: its arrival, outcome and attempts.
 
-    ``start_time`` and ``end_time`` are those of the last attempt; at END they are the first and
-    the last arrival. ``source_handle`` is the handle by which the branch leaves. ``attempts`` are
-    the last ten that were followed by another: ``{status, startTime, endTime, result, error,
-    retriedBy}``, the last being ``hand`` or ``policy``.
+    ``start_time`` and ``end_time`` are those of the last attempt; at END and JOIN they are the
+    first and the last arrival. A JOIN's run is that of the branch that forked. ``source_handle``
+    is the handle by which the branch leaves. ``attempts`` are the last ten that were followed by
+    another: ``{status, startTime, endTime, result, error, retriedBy}``, the last being ``hand``
+    or ``policy``.
     """
 
     node_id: str
@@ -148,11 +152,16 @@ class Claim:
 
 @dataclass(slots=True)
 class Settle:
-    """Change a recorded run, if it still is in that status and at that attempt."""
+    """Change a recorded run, if it still is in that status and at that attempt.
+
+    A failed one also only if it failed by that error: a known one may have taken the place of
+    one that was not understood.
+    """
 
     run: NodeRun
     was: RunStatus
     retry_count: int
+    error: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -172,6 +181,39 @@ class Arrival:
 
 
 @dataclass(slots=True)
+class Meeting:
+    """A JOIN that a patch may bring to its end; what comes of it is decided by `flowkit.joins.met`.
+
+    Parameters
+    ----------
+    run : NodeRun
+        The JOIN's run as the first arrival records it, in the name of the branch that forked.
+    arrived : tuple of str
+        The branches of the patch that have come to it. May be empty: that a branch ended
+        elsewhere may be what the others have waited for.
+    fork : int
+        How long the path of the branch that forked was when it did. By this its children are
+        told from those of its other forks.
+    inside : frozenset of str
+        The nodes from which a branch can still come.
+    needed : int, optional
+        How many must come; None means all that can.
+    due : datetime, optional
+        When its time runs out if the first arrival is now.
+    late : bool
+        Whether its time has run out.
+    """
+
+    run: NodeRun
+    arrived: tuple[str, ...]
+    fork: int
+    inside: frozenset[str]
+    needed: int | None = None
+    due: datetime | None = None
+    late: bool = False
+
+
+@dataclass(slots=True)
 class Patch:
     """A closed list of guarded operations on one execution, applied all or not at all.
 
@@ -187,6 +229,11 @@ class Patch:
         New branches; guarded by the move of the branch that forked.
     arrive : list of Arrival
         Arrivals at END, counted once per branch; guarded by the move of each branch.
+    meet : list of Meeting
+        JOINs that the ends of the patch's branches may complete, those of inner forks first.
+        Guard: one at which a branch arrives has not gone on (else ``lost``). The store turns
+        them into operations of the other kinds by `flowkit.joins.met`, from what is recorded
+        in the same atomic step.
     open, waiting, failed : int
         By how much the branch counts of the execution change.
     bytes : int
@@ -208,6 +255,7 @@ class Patch:
     move: list[Move] = field(default_factory=list)
     spawn: list[Branch] = field(default_factory=list)
     arrive: list[Arrival] = field(default_factory=list)
+    meet: list[Meeting] = field(default_factory=list)
     open: int = 0
     waiting: int = 0
     failed: int = 0
@@ -231,7 +279,8 @@ class Answer:
     ``ok``: all of it is committed. ``lost``: another branch owns the runs in `runs`.
     ``fenced``: the leases of the branches in `fenced` are gone. ``cancelled``: the execution
     is. ``conflict``: the execution or a run changed meanwhile. Unless ``ok``, nothing of it is.
-    `status`, `open`, `waiting` and `failed` are the execution's after the patch.
+    `status`, `open`, `waiting` and `failed` are the execution's after the patch; `woken` is how
+    many branches JOINs have made ready in it.
     """
 
     outcome: Literal["ok", "lost", "fenced", "cancelled", "conflict"]
@@ -241,6 +290,7 @@ class Answer:
     failed: int = 0
     runs: list[NodeRun] = field(default_factory=list)
     fenced: list[str] = field(default_factory=list)
+    woken: int = 0
 
 
 class BranchRef(NamedTuple):
@@ -302,7 +352,7 @@ def judge(
     epochs : dict
         Epoch by id, of the branches that the patch moves.
     runs : dict
-        Recorded runs by idempotency key, of the keys that the patch appends or settles.
+        Recorded runs by idempotency key, of the keys that the patch appends, settles or meets.
 
     Returns
     -------
@@ -317,13 +367,22 @@ def judge(
     if fenced:
         return Answer("fenced", status, fenced=fenced)
     lost = [runs[run.idempotency_key] for run in patch.append if run.idempotency_key in runs]
+    for meeting in patch.meet:
+        recorded = runs.get(meeting.run.idempotency_key)
+        if meeting.arrived and recorded is not None and recorded.status not in GATHERING:
+            lost.append(recorded)
     if lost:
         return Answer("lost", status, runs=lost)
     for settle in patch.settle:
         recorded = runs.get(settle.run.idempotency_key)
-        if recorded is None or (recorded.status, recorded.retry_count) != (
-            settle.was,
-            settle.retry_count,
+        if (
+            recorded is None
+            or (recorded.status, recorded.retry_count)
+            != (
+                settle.was,
+                settle.retry_count,
+            )
+            or (settle.was == "failed" and recorded.error != settle.error)
         ):
             return Answer("conflict", status)
     return Answer("ok", status)
@@ -333,6 +392,15 @@ def idempotency_key(execution_id: str, node_id: str, visit: int = 1) -> str:
     """Return the key under which a visit to a node runs at most once."""
     key = f"{execution_id}_{node_id}"
     return key if visit == 1 else f"{key}_v{visit}"
+
+
+def run_at(branch: Branch, runs: Iterable[NodeRun]) -> NodeRun | None:
+    """Return the branch's own run of the node where it is: that of the latest visit."""
+    found = None
+    for run in runs:
+        if (run.node_id, run.branch_id) == (branch.current_node_id, branch.branch_id):
+            found = run if found is None or run.visit > found.visit else found
+    return found
 
 
 def new_id(now: datetime) -> str:

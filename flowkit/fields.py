@@ -52,9 +52,10 @@ def field(
         Value of an absent field; without one the field is required.
     help : str
         What the field means, for forms and documents; ends in a full stop.
-    kind : {"template", "jmespath", "expression", "json"}, optional
-        The language of the text, ``"expression"`` for a JSONLogic document, ``"json"`` for any
-        JSON data.
+    kind : {"template", "jmespath", "name", "time", "zone", "expression", "json"}, optional
+        The language of the text: Liquid, JMESPath, a name for a part, a time of day such as
+        ``09:30``, a time zone such as ``America/Sao_Paulo``; ``"expression"`` for a JSONLogic
+        document, ``"json"`` for any JSON data.
     ge, gt, le, lt : float, optional
         Bounds of a number.
     min_length, max_length : int, optional
@@ -141,19 +142,25 @@ def _spec(declared: dataclasses.Field[Any], hint: Any) -> Spec:
     )
 
 
-_LANGUAGES = {"template": kinds.template, "jmespath": kinds.jmespath}
+_LANGUAGES = {
+    "template": kinds.template,
+    "jmespath": kinds.jmespath,
+    "name": kinds.name,
+    "time": kinds.time_of_day,
+    "zone": kinds.time_zone,
+}
 
 
 def _kind(hint: Any, language: str | None, options: dict[str, Any]) -> Kind:
     origin = typing.get_origin(hint)
-    if language == "expression":
-        return kinds.Logic(**options)
-    if language == "json":
-        return kinds.Data(**options)
     if origin in (Sequence, tuple):
         return kinds.Listing(_kind(typing.get_args(hint)[0], language, {}), **options)
     if origin in (Mapping, dict):
         return kinds.Table(_kind(typing.get_args(hint)[1], language, {}), **options)
+    if language == "expression":
+        return kinds.Logic(**options)
+    if language == "json":
+        return kinds.Data(**options)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return Part(hint)
     if origin is typing.Literal:

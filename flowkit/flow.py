@@ -1,8 +1,8 @@
 """`Flow`: the definition of an automation, as an immutable value.
 
 Owns the record, its JSON in and out, the fluent start, and the look-ups that the engine makes for
-every node. Imports `build`, `graph`, `layout`, `nodetype`, `errors`, `problems`; `validate`,
-`source`, `view`, `diff` and `picture` only when asked.
+every node. Imports `build`, `graph`, `layout`, `nodetype`, `shape`, `errors`, `problems`;
+`validate`, `source`, `view`, `diff` and `picture` only when asked.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from flowkit.layout import ROW, layered
 from flowkit.nodes.system import Trigger
 from flowkit.nodetype import NodeType, node_type, read_node
 from flowkit.problems import Problem, pointer
+from flowkit.shape import Shape, shape_of
 from flowkit.wire import INTERNAL
 
 if TYPE_CHECKING:
@@ -329,6 +330,16 @@ class Flow(Fluent, Record):
     def targets(self, node_id: str, handle: str | None) -> tuple[str, ...]:
         """Return the nodes to which a handle leads, in the order of the edges."""
         return self._targets.get((node_id, handle), ())
+
+    @cached_property
+    def shape(self) -> Shape[str]:
+        """The JOINs and loops of the flow."""
+        types = {node.id: node.type for node in self.nodes}
+        ways: dict[str, dict[str | None, tuple[str, ...]]] = {node: {} for node in types}
+        for (node, handle), targets in self._targets.items():
+            if node in types:
+                ways[node][handle] = tuple(target for target in targets if target in types)
+        return shape_of(types, ways.__getitem__)
 
     def validate(self) -> list[Problem]:
         """Return what is wrong with the flow, errors and warnings; see `flowkit.validate`."""

@@ -2,13 +2,14 @@
 
 A kind reads JSON data (`read`), writes it back (`write`) and describes it as JSON Schema
 (`schema`); the three must agree, and a property test holds them to it.
-Imports `expression`, `template`, `problems` and `wire`.
+Imports `expression`, `template`, `problems`, `wire` and `zones`.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +18,9 @@ from flowkit.expression import MAX_MAPPING, Expr, check_logic, check_mapping, ch
 from flowkit.problems import Problem, pointer
 from flowkit.template import MAX_TEMPLATE
 from flowkit.wire import canonical
+from flowkit.zones import check_time, check_zone
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Read = tuple[Any, list[Problem]]
 """The value as Python holds it, and what is wrong with it."""
 
@@ -111,6 +114,29 @@ def template(min_length: int | None = None, max_length: int = MAX_TEMPLATE) -> T
 def jmespath(min_length: int = 1, max_length: int = MAX_MAPPING) -> Text:
     """Return the kind of text that is JMESPath."""
     return Text(min_length, max_length, "jmespath", check_mapping)
+
+
+def time_of_day() -> Text:
+    """Return the kind of text that is a time of day."""
+    return Text(format="time-of-day", check=check_time)
+
+
+def name() -> Text:
+    """Return the kind of text that names a part of a config, such as a way out."""
+    return Text(format="name", check=check_name)
+
+
+def check_name(text: str, path: str) -> list[Problem]:
+    """Return what is wrong with a name."""
+    if _NAME.fullmatch(text):
+        return []
+    message = f"{text!r} cannot be a name here: use 1 to 64 of A-Z a-z 0-9 _ -."
+    return [Problem("config.name", path, message)]
+
+
+def time_zone() -> Text:
+    """Return the kind of text that names a time zone."""
+    return Text(format="time-zone", check=check_zone)
 
 
 @dataclass(frozen=True, slots=True)

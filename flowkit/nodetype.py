@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -43,12 +43,15 @@ class Handle:
         Whether an edge must leave it.
     keyword : str, optional
         Argument of the builder's method that takes what follows; the id where it is a name.
+    back : bool, optional
+        Whether what follows leads back to the node.
     """
 
     id: str | None = None
     label: str = ""
     required: bool = True
     keyword: str | None = None
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,11 @@ class Arrive:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """The branch ends here, and the branch that forked goes on: what JOIN returns."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an effect ended; `error` is ``{code, message, transient}``."""
 
@@ -125,8 +133,38 @@ class Context(Protocol):
         ...
 
     @property
+    def round(self) -> int:
+        """Of the loop's body, at a REPEAT: the one that would begin now; 1 is the first."""
+        ...
+
+    @property
     def contact(self) -> dict[str, Any] | None:
         """The execution's contact."""
+        ...
+
+    @property
+    def contact_id(self) -> str | None:
+        """The contact's stable identity."""
+        ...
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id."""
+        ...
+
+    @property
+    def flow_id(self) -> str:
+        """The flow's id."""
+        ...
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node that runs."""
+        ...
+
+    @property
+    def time_zone(self) -> str | None:
+        """The zone of the flow's settings, for contacts without one."""
         ...
 
     def evaluate(self, logic: Any) -> Any:
@@ -161,6 +199,7 @@ class NodeType:
     category: ClassVar[str]
     verb: ClassVar[str | None] = None
     needs_contact: ClassVar[bool] = False
+    executed: ClassVar[bool] = True
     handles: ClassVar[tuple[Handle, ...]] = (Handle(),)
 
     def __init_subclass__(
@@ -209,7 +248,7 @@ class NodeType:
         """Return what is wrong across fields; paths are relative to the config."""
         return ()
 
-    def run(self, ctx: Context) -> Next | Wait | Effect | Arrive:
+    def run(self, ctx: Context) -> Next | Wait | Effect | Arrive | Gather:
         """Return what the node does; pure.
 
         Raises
@@ -218,6 +257,20 @@ class NodeType:
             When the node cannot do its work.
         """
         raise NotImplementedError(f"{type(self).__name__} has no run()")
+
+
+def check_ways(path: str, ids: Sequence[str], taken: Collection[str] = ()) -> Iterable[Problem]:
+    """Return what is wrong with the ids of ways out, each of an item of the list at `path`.
+
+    Those in `taken` are ways out already.
+    """
+    seen = set(taken)
+    for index, id in enumerate(ids):
+        place = path + pointer(index, "id")
+        if id in seen:
+            message = f"There is another way out {id!r}; each has a name of its own."
+            yield Problem("config.duplicate", place, message)
+        seen.add(id)
 
 
 _RESERVED = frozenset(name for name in vars(NodeType) if not name.startswith("_")) | {
@@ -323,7 +376,7 @@ def signature(cls: type[NodeType]) -> inspect.Signature:
     """Return the signature of a node type's builder method.
 
     It is that of `from_call`, whose ``**`` stands for the fields that it does not name, then the
-    ways out by keyword, then ``id``.
+    ways out by keyword, ``on`` where the ways out depend on the config, then ``id``.
     """
     named: dict[str, inspect.Parameter] = {}
     rest = _parameters(cls)
@@ -332,7 +385,8 @@ def signature(cls: type[NodeType]) -> inspect.Signature:
             named |= {name: rest[name] for name in rest if name not in named}
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             named[name] = parameter
-    for name in (*branch_keywords(cls), "id"):
+    dynamic = () if cls.outputs is NodeType.outputs else ("on",)
+    for name in (*branch_keywords(cls), *dynamic, "id"):
         named.setdefault(
             name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
         )

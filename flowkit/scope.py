@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 from flowkit.execution import Branch, Execution, NodeRun, idempotency_key
 from flowkit.flow import Flow
 from flowkit.jsonlogic import evaluate
+from flowkit.shape import ROUNDS
 from flowkit.template import render
 from flowkit.wire import iso
 
@@ -46,6 +48,37 @@ class Scope:
         """The contact as it was when the execution started."""
         return self._head.context.get("contact")
 
+    @property
+    def round(self) -> int:
+        """The round of the loop that would begin now, at a REPEAT; 1 is the first."""
+        return (self._flow.shape.visit(self._branch.path) - 1) % ROUNDS + 1
+
+    @property
+    def contact_id(self) -> str | None:
+        """The contact's stable identity."""
+        return self._head.contact_id
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id."""
+        return self._head.id
+
+    @property
+    def flow_id(self) -> str:
+        """The flow's id."""
+        return self._head.flow_id
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node at which the branch is."""
+        return self._branch.current_node_id
+
+    @property
+    def time_zone(self) -> str | None:
+        """The zone of the flow's settings."""
+        zone = self._flow.settings.get("timeZone")
+        return zone if isinstance(zone, str) else None
+
     def evaluate(self, logic: Any) -> Any:
         """Return the value of a JSONLogic expression over the scope."""
         return evaluate(logic, self._scope())
@@ -63,7 +96,11 @@ class Scope:
     def _scope(self) -> dict[str, Any]:
         if self._data is None:
             head, runs = self._head, self._runs
-            seen = (runs.get(idempotency_key(head.id, node)) for node in self._branch.path)
+            path = self._branch.path
+            visits = self._flow.shape.visits(path) if self._flow.shape.around else repeat(1)
+            seen = (
+                runs.get(idempotency_key(head.id, *at)) for at in zip(path, visits, strict=False)
+            )
             self._data = {
                 "contact": self.contact or {},
                 "trigger": head.context.get("trigger"),

@@ -1,8 +1,8 @@
 """The walk: branches go through their flow until something stops them.
 
 Owns what a turn changes, and so the patch. `engine` is its public face.
-May import `turn`, `size`, `flow`, `nodetype`, `scope`, `outcome`, `retry`, `execution`, `errors`,
-`wire`.
+May import `turn`, `size`, `joins`, `flow`, `nodetype`, `scope`, `outcome`, `retry`, `execution`,
+`errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Any
 
 from flowkit.errors import NodeFailed
 from flowkit.execution import (
+    GATHERING,
     OUTCOME_UNKNOWN,
     UNRESOLVED,
     Arrival,
     Branch,
     Claim,
     Execution,
+    Meeting,
     Move,
     NodeRun,
     Patch,
@@ -27,7 +29,8 @@ from flowkit.execution import (
     idempotency_key,
 )
 from flowkit.flow import Flow
-from flowkit.nodetype import Arrive, Effect, Next, Wait
+from flowkit.joins import closing, fork_of, meetings
+from flowkit.nodetype import Arrive, Effect, Gather, Next, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import HAND, POLICY, again, in_series
 from flowkit.scope import Scope
@@ -44,7 +47,7 @@ from flowkit.size import (
     size_of_run,
 )
 from flowkit.turn import Ended, Limits, Performance, Turn, resume_data
-from flowkit.wire import cut
+from flowkit.wire import later
 
 RESENDS = 3
 """How often an effect under ``onUnknown: resend`` is performed anew without an answer."""
@@ -65,6 +68,7 @@ class Walk:
     new: dict[str, NodeRun] = field(default_factory=dict)
     settled: dict[str, Settle] = field(default_factory=dict)
     arrivals: dict[str, Arrival] = field(default_factory=dict)
+    late: list[Meeting] = field(default_factory=list)
     effects: list[Performance] = field(default_factory=list)
     queue: list[Branch] = field(default_factory=list)
     durable: bool = False
@@ -94,7 +98,7 @@ class Walk:
 
     def resume(self, branch: Branch) -> None:
         """Go on with a claimed branch from whatever is recorded of it."""
-        run = self.runs.get(idempotency_key(self.head.id, branch.current_node_id))
+        run = self.runs.get(self.key(branch))
         if run is None or run.branch_id != branch.branch_id:
             self.queue.append(branch)
         elif run.status == "failed":
@@ -106,6 +110,9 @@ class Walk:
         elif run.status == "waiting":
             if not self.due(branch):
                 return
+            if run.arrivals:
+                self.close(branch, run)
+                return
             self.rewrite(run, status="completed", end_time=self.now)
             branch.resume_at = branch.resume_data = None
             self.follow(branch, self.runs[run.idempotency_key])
@@ -116,6 +123,11 @@ class Walk:
             branch.resume_at = branch.resume_data = None
             self.follow(branch, run)
 
+    def key(self, branch: Branch) -> str:
+        """Return the key under which a branch runs the node where it is."""
+        visit = self.flow.shape.visit(branch.path)
+        return idempotency_key(self.head.id, branch.current_node_id, visit)
+
     def due(self, branch: Branch) -> bool:
         """Return whether a branch need not wait; if it must, it goes on waiting."""
         if branch.resume_at is None or branch.resume_at <= self.now:
@@ -125,7 +137,7 @@ class Walk:
 
     def ended(self, branch: Branch, event: Ended) -> None:
         """Record how an effect ended, and go on behind it."""
-        run = self.runs[idempotency_key(self.head.id, branch.current_node_id)]
+        run = self.runs[self.key(branch)]
         most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
         outcome = kept_of(event.outcome, most)
         self.durable = True
@@ -146,9 +158,13 @@ class Walk:
             branch.status = "ready"
             return
         scope = self.scope(branch)
+        around = self.flow.shape.around
         while branch.status == "running":
             node_id = branch.current_node_id
-            key = scope.key = idempotency_key(self.head.id, node_id)
+            if node_id in around:
+                key = scope.key = self.key(branch)
+            else:
+                key = scope.key = idempotency_key(self.head.id, node_id)
             known = self.runs.get(key)
             if known is not None and known.branch_id != branch.branch_id and not known.arrivals:
                 branch.status = "merged"
@@ -171,6 +187,11 @@ class Walk:
             elif isinstance(step, Arrive):
                 self.arrive(branch, key)
                 return
+            elif isinstance(step, Gather):
+                # To be counted there with the patch, or too late.
+                open_ = known is None or known.status in GATHERING
+                branch.status = "completed" if open_ else "merged"
+                return
             elif isinstance(step, Wait):
                 run = self.record(branch, key, known, "waiting")
                 run.result, run.source_handle = step.result, step.handle
@@ -187,7 +208,7 @@ class Walk:
         """Return what the nodes see that the branch comes to."""
         return Scope(self.flow, self.head, branch, self.runs, self.now)
 
-    def checked(self, branch: Branch, said: Any) -> Next | Wait | Effect | Arrive:
+    def checked(self, branch: Branch, said: Any) -> Next | Wait | Effect | Arrive | Gather:
         """Return what a node decided, in a form that can be kept; raise unless it can be done.
 
         Also that the way out leads somewhere: after an effect it would be too late to find out.
@@ -195,6 +216,11 @@ class Walk:
         node_id = branch.current_node_id
         if isinstance(said, Arrive):
             return said
+        if isinstance(said, Gather):
+            shape = self.flow.shape
+            if node_id in shape.gates and fork_of(shape, node_id, self.head.id, branch, self.runs):
+                return said
+            said = Next()  # there is nobody to wait for
         if not isinstance(said, (Next, Wait, Effect)):
             message = f"the node returned {said!r:.100}, not Next, Wait, Effect or Arrive"
             raise NodeFailed("node_error", message)
@@ -303,6 +329,11 @@ class Walk:
         else:
             arrival.branch_ids += (branch.branch_id,)
 
+    def close(self, branch: Branch, run: NodeRun) -> None:
+        """Let a JOIN go on whose time has run out; by which way, the commit decides."""
+        branch.status, branch.resume_at, branch.resume_data = "ready", None, None
+        self.late.append(closing(self.flow, branch, run, self.now))
+
     def perform(self, branch: Branch, run: NodeRun, effect: Effect) -> None:
         """Ask the driver to perform an effect."""
         self.durable = True
@@ -392,6 +423,7 @@ class Walk:
             start_time=self.now,
             end_time=self.now if ended else None,
             idempotency_key=key,
+            visit=self.flow.shape.visit(branch.path),
             sequence=branch.sequence,
         )
         branch.sequence += 1
@@ -406,7 +438,9 @@ class Walk:
             self.new[key] = changed
         else:
             recorded = self.claim.runs[key]
-            self.settled[key] = Settle(changed, recorded.status, recorded.retry_count)
+            self.settled[key] = Settle(
+                changed, recorded.status, recorded.retry_count, recorded.error
+            )
 
     # -- the patch
 
@@ -422,6 +456,12 @@ class Walk:
             durable=self.durable,
             bytes=self.grown(),
         )
+        if self.flow.shape.gates:
+            moved = (*self.touched.values(), *self.spawned.values())
+            was = self.claim.branches
+            patch.meet = meetings(
+                self.flow, self.head.id, moved, was, self.runs, self.now, self.late
+            )
         for branch in self.touched.values():
             patch.count(branch.status, "running")
             # What is let go is let go once: the same patch committed again is fenced.
@@ -456,8 +496,3 @@ class Walk:
                 for key, branch in self.touched.items()
             )
         )
-
-
-def later(moment: datetime) -> datetime:
-    """Return the next full millisecond, since what is kept must not come before its time."""
-    return cut(moment + timedelta(microseconds=999))

@@ -44,6 +44,11 @@ def cut(moment: datetime) -> datetime:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def later(moment: datetime) -> datetime:
+    """Return the next full millisecond, since what is kept must not come before its time."""
+    return cut(moment + timedelta(microseconds=999))
+
+
 @overload
 def to_ms(moment: datetime) -> int: ...
 @overload

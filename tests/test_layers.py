@@ -73,7 +73,7 @@ PURE = [
     ROOT / "flowkit" / name
     for name in (
         *("engine.py", "turn.py", "walk.py", "byhand.py", "retry.py", "size.py", "scope.py"),
-        *("outcome.py", "broadcast.py", "jsonlogic.py", "template.py"),
+        *("outcome.py", "broadcast.py", "jsonlogic.py", "template.py", "joins.py", "shape.py"),
     )
 ] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))
 OUTSIDE = {"os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"} | {

@@ -7,8 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import flowkit as fk
+from flowkit.nodetype import describe
 from service.demo.flow import abandoned_cart
 from service.settings import PREFIX, Settings
+from tests.sdk.strategies import builtin_types
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -33,6 +35,12 @@ def test_the_node_type_of_the_readme_works() -> None:
     run(BLOCKS[2], names)
     flow = fk.Flow("Tag", trigger="test").then(names["AddTag"](tag="x")).end()  # type: ignore[operator]
     assert flow.validate() == []
+
+
+def test_every_node_type_is_described_as_it_describes_itself() -> None:
+    for cls in builtin_types():
+        verb = f"`{cls.verb}`" if cls.verb else ""
+        assert f"| {cls.type} | {verb} | {describe(cls)['description']} |" in README
 
 
 def test_every_setting_is_described_with_its_default() -> None:

@@ -1,4 +1,4 @@
-"""Where a flow begins and where it ends. Imports `nodetype` and `fields`."""
+"""Where a flow begins and ends, and what is only read. Imports `nodetype` and `fields`."""
 
 from __future__ import annotations
 
@@ -41,3 +41,17 @@ class End(NodeType, type="END", category="SYSTEM"):
     def run(self, ctx: Context) -> Arrive:
         """Arrive."""
         return Arrive()
+
+
+class Note(NodeType, type="NOTE", category="SYSTEM", verb="note"):
+    """Say something to whoever reads the flow; nothing leads to it and it does nothing."""
+
+    text: str = field(help="What to say.", max_length=10_000, widget="textarea")
+
+    handles = ()
+    executed = False
+
+    @classmethod
+    def from_call(cls, text: str) -> Note:
+        """Return the note of a text."""
+        return cls(text=text)

@@ -41,6 +41,35 @@ SIMPLE = Flow.from_dict(
 )
 
 
+JOINED = Flow.from_dict(
+    {
+        "id": "flow",
+        "name": "Six branches and a JOIN",
+        "triggerType": "test",
+        "isActive": True,
+        "version": 1,
+        "nodes": [
+            {"id": "start", "type": "TRIGGER", "config": {}},
+            *(
+                {"id": f"n{i}", "type": "CONDITION", "config": {"expression": True}}
+                for i in range(6)
+            ),
+            {"id": "join", "type": "JOIN", "config": {}},
+            {"id": "end", "type": "END", "config": {}},
+        ],
+        "edges": [
+            *({"id": f"a{i}", "source": "start", "target": f"n{i}"} for i in range(6)),
+            *(
+                {"id": f"{way}{i}", "source": f"n{i}", "sourceHandle": way, "target": target}
+                for i in range(6)
+                for way, target in (("true", "join"), ("false", "end"))
+            ),
+            {"id": "last", "source": "join", "target": "end"},
+        ],
+    }
+)
+
+
 def started(number: int, *, flow: Flow = SIMPLE, now: datetime = EPOCH) -> list[Execution]:
     """Return `number` fresh executions of a flow, a millisecond apart."""
     payload = {"contact": {"id": "c1", "phone": "+5511999990000"}, "coin": True}
@@ -52,11 +81,15 @@ def started(number: int, *, flow: Flow = SIMPLE, now: datetime = EPOCH) -> list[
 
 
 @st.composite
-def flows(draw: st.DrawFn) -> Flow:
-    """Draw small valid flows: messages, delays, conditions, forks and convergence, all to END."""
+def flows(draw: st.DrawFn, *, timeouts: bool = True) -> Flow:
+    """Draw small valid flows: messages, delays, conditions, forks, JOINs and convergence.
+
+    Without `timeouts` no JOIN has one, so that the way does not depend on when work is done.
+    """
     nodes: list[dict[str, Any]] = [{"id": "start", "type": "TRIGGER", "config": {}}]
     edges: list[dict[str, Any]] = []
     ends = draw(st.sampled_from([("end",), ("meet", "meet", "pause", "end")]))
+    joins = [config for config in CONFIGS["JOIN"] if timeouts or "timeout" not in config]
 
     def node(type_: str, config: dict[str, Any]) -> str:
         nodes.append({"id": f"n{len(nodes)}", "type": type_, "config": config})
@@ -67,13 +100,25 @@ def flows(draw: st.DrawFn) -> Flow:
             {"id": f"e{len(edges)}", "source": source, "target": target, "sourceHandle": handle}
         )
 
-    def grow(source: str, handle: str | None, depth: int) -> None:
+    def grow(source: str, handle: str | None, depth: int, ends: tuple[str, ...] = ends) -> None:
         kind = draw(st.sampled_from(STEPS[source == "start" :] if depth else ("END",)))
         if kind == "END":
             edge(source, handle, draw(st.sampled_from(ends)))
         elif kind == "FORK":
             for _ in range(draw(st.integers(2, 3))):
-                grow(source, handle, depth - 1)
+                grow(source, handle, depth - 1, ends)
+        elif kind == "GATHER":
+            here = node("JOIN", dict(draw(st.sampled_from(joins))))
+            fork = node("CONDITION", {"expression": True})  # of its own: no fork has two JOINs
+            edge(source, handle, fork)
+            edge(fork, "false", "end")
+            for _ in range(draw(st.integers(2, 3))):
+                grow(fork, "true", depth - 1, (here, here, here, "end"))
+            if all(e["target"] != here for e in edges):
+                edge(fork, "true", here)
+            if "timeout" in nodes[int(here[1:])]["config"]:
+                grow(here, "timeout", 0, ends)
+            grow(here, None, depth - 1, ends)
         elif kind == "RACE":
             for _ in range(draw(st.integers(2, 3))):
                 here = node("CONDITION", {"expression": True})
@@ -84,12 +129,12 @@ def flows(draw: st.DrawFn) -> Flow:
             test = {"==": [{"var": "trigger.coin"}, draw(st.booleans())]}
             here = node("CONDITION", {"expression": test})
             edge(source, handle, here)
-            grow(here, "true", depth - 1)
-            grow(here, "false", depth - 1)
+            grow(here, "true", depth - 1, ends)
+            grow(here, "false", depth - 1, ends)
         else:
             here = node(kind, dict(draw(st.sampled_from(CONFIGS[kind]))))
             edge(source, handle, here)
-            grow(here, None, depth - 1)
+            grow(here, None, depth - 1, ends)
 
     grow("start", None, 3)
     if any(e["target"] == "pause" for e in edges):
@@ -114,13 +159,23 @@ def flows(draw: st.DrawFn) -> Flow:
     )
 
 
-STEPS = ("END", "FORK", "FORK", "RACE", "CONDITION", "SEND_MESSAGE", "SEND_MESSAGE", "DELAY")
+STEPS = (
+    *("END", "FORK", "FORK", "GATHER", "GATHER", "RACE", "CONDITION"),
+    *("SEND_MESSAGE", "SEND_MESSAGE", "DELAY"),
+)
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "SEND_MESSAGE": [
         {"kind": "text", "text": "Hello"},
         {"kind": "text", "text": "Hello", "onUnknown": "resend"},
         {"kind": "text", "text": "Hello", "retry": {"maximumAttempts": 2, "initialInterval": 31}},
         {"kind": "text", "text": "{{ vars.nothing }}"},
+    ],
+    "JOIN": [
+        {},
+        {"mode": "any"},
+        {"mode": "atLeast", "number": 2},
+        {"timeout": {"amount": 5, "unit": "seconds"}},
+        {"timeout": {"amount": 1, "unit": "days"}},
     ],
     "DELAY": [{"amount": 5, "unit": "seconds"}, {"amount": 1, "unit": "days"}],
 }

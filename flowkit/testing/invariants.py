@@ -14,6 +14,7 @@ from flowkit.execution import (
     NodeRun,
     branch_order,
     idempotency_key,
+    run_at,
     run_order,
     status_of,
 )
@@ -43,8 +44,9 @@ def check_invariants(execution: Execution) -> None:
     elsewhere = [b for b in leaves if b.status in ("merged", "failed", "cancelled", *OPEN)]
     assert len(arrived) + len(elsewhere) == len(leaves), "each leaf is somewhere, once"
     for branch in branches.values():
-        _check_descent(branch, branches)
-        _check_place(branch, runs.get(idempotency_key(execution.id, branch.current_node_id)))
+        _check_descent(branch, branches, runs)
+        known = runs.get(idempotency_key(execution.id, branch.current_node_id))
+        _check_place(branch, run_at(branch, runs.values()) or known)
     for run in runs.values():
         _check_run(execution, run, branches[run.branch_id])
     numbers = [(run.branch_id, run.sequence) for run in runs.values()]
@@ -69,14 +71,18 @@ def _check_head(execution: Execution) -> None:
     )
 
 
-def _check_descent(branch: Branch, branches: dict[str, Branch]) -> None:
+def _check_descent(branch: Branch, branches: dict[str, Branch], runs: dict[str, NodeRun]) -> None:
     assert branch.path[-1] == branch.current_node_id
     if branch.branch_id != "root":
         above, _, number = branch.branch_id.rpartition("_")
         parent = branches[above]
-        assert parent.status == "forked"
         assert int(number) < parent.children
-        assert branch.path[: len(parent.path)] == parent.path
+        # Where the parent goes on, it does so at a JOIN.
+        met = {r.node_id for r in runs.values() if r.arrivals and r.branch_id == above}
+        joins = [index for index, node in enumerate(parent.path) if node in met]
+        forks = [i for i in (*joins, len(parent.path)) if branch.path[:i] == parent.path[:i]]
+        assert any(len(branch.path) > i for i in forks)
+        assert joins or parent.status == "forked"
     assert all(f"{branch.branch_id}_{child}" in branches for child in range(branch.children))
 
 
@@ -106,7 +112,7 @@ def _check_place(branch: Branch, run: NodeRun | None) -> None:
     elif branch.status == "forked":
         assert own
         assert run is not None
-        assert run.status == "completed"
+        assert run.status == "completed" or (run.arrivals and run.status != "running")
         assert branch.children > 1
 
 
@@ -119,7 +125,7 @@ def _check_run(execution: Execution, run: NodeRun, branch: Branch) -> None:
     here = branch.current_node_id == run.node_id
     if run.status in UNRESOLVED or run.status == "waiting":
         assert here, "a branch does not leave a node before it has ended"
-        assert branch.status in (*OPEN, "cancelled")
+        assert branch.status in (*OPEN, "cancelled") or (branch.status == "forked" and run.arrivals)
         assert branch.status != "cancelled" or run.status == "unknown"
     if run.status == "failed":
         assert here, "a branch goes no further than a failed node"

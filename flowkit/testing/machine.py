@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from flowkit import engine
 from flowkit.engine import Ended, Limits, Resume, Turn
 from flowkit.errors import Conflict
-from flowkit.execution import Answer, BranchRef, Claim, NodeRun, Patch, idempotency_key
+from flowkit.execution import Answer, BranchRef, Claim, NodeRun, Patch, run_at
 from flowkit.flow import Flow
 from flowkit.testing.examples import EPOCH, OUTCOMES, PAYLOADS, flows
 from flowkit.testing.invariants import check_invariants
@@ -64,6 +64,8 @@ class StoreMachine(RuleBasedStateMachine):
                 self.saw(f"branch {branch.status}")
             for run in execution.executed_nodes:
                 self.saw(f"run {run.status}")
+                if run.arrivals and run.branch_id not in run.arrivals:
+                    self.saw(f"join {run.status} by {run.source_handle}")
                 for attempt in run.attempts:
                     self.saw(f"another attempt, {attempt['status']}, by {attempt['retriedBy']}")
         self.store.close()
@@ -166,9 +168,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def inside(self, claim: Claim, branch_id: str) -> bool:
         """Return whether, as far as the claim knows, the branch is inside an effect."""
-        node_id = claim.branches[branch_id].current_node_id
-        run = claim.runs.get(idempotency_key(claim.head.id, node_id))
-        return run is not None and (run.branch_id, run.status) == (branch_id, "running")
+        branch = claim.branches[branch_id]
+        run = run_at(branch, claim.runs.values())
+        return run is not None and run.status == "running"
 
     def after(self, claim: Claim, turn: Turn, answer: Answer) -> None:
         """Act on the store's answer as a worker does."""

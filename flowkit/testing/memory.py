@@ -1,6 +1,6 @@
 """`MemoryStore`: the reference that says in the fewest words what a store does with executions.
 
-May import `flowkit.execution` and `flowkit.errors`.
+May import `flowkit.execution`, `flowkit.joins` and `flowkit.errors`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from flowkit.execution import (
     run_order,
     status_of,
 )
+from flowkit.joins import met
 
 
 class MemoryStore:
@@ -137,6 +138,8 @@ class MemoryStore:
             runs=runs,
         )
         if answer.outcome == "ok":
+            if patch.meet:
+                patch, answer.woken = met(patch, branches, runs)
             self._change(execution, patch, branches, runs, now, lease_ms)
         answer.status, answer.open = execution.status, execution.open
         answer.waiting, answer.failed = execution.waiting, execution.failed

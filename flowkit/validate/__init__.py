@@ -13,7 +13,7 @@ from typing import Any
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.problems import Problem
-from flowkit.validate import config, graph
+from flowkit.validate import config, graph, joins
 from flowkit.validate.subject import Subject
 
 RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
@@ -28,6 +28,8 @@ RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     graph.reachable,
     graph.able_to_end,
     graph.acyclic,
+    joins.one_join_a_fork,
+    joins.loops,
     graph.convergence,
 )
 """Every rule, in the order of its problems."""

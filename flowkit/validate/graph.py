@@ -53,6 +53,9 @@ def edges(subject: Subject) -> Iterator[Problem]:
         elif subject.flow.nodes[target].type == "TRIGGER":
             message = "No edge leads into TRIGGER: a flow starts there."
             yield Problem("edge.into_trigger", path + "/target", message)
+        elif not subject.executed(target):
+            message = f"No edge leads into {subject.show(target)}: it is only read."
+            yield Problem("edge.into_note", path + "/target", message)
         if source is None:
             message = f"There is no node {edge.source!r}."
             yield Problem("edge.unknown_source", path + "/source", message)
@@ -87,7 +90,7 @@ def reachable(subject: Subject) -> Iterator[Problem]:
         return  # said already, and true of every node
     seen = spread(triggers, subject.after)
     for index in range(len(subject.flow.nodes)):
-        if index not in seen:
+        if index not in seen and subject.executed(index):
             message = f"No way leads from TRIGGER to {subject.show(index)}; join or remove it."
             yield Problem("graph.unreachable", pointer("nodes", index), message)
 
@@ -99,16 +102,20 @@ def able_to_end(subject: Subject) -> Iterator[Problem]:
         return
     seen = spread(found, subject.before)
     for index in range(len(subject.flow.nodes)):
-        if index not in seen:
+        if index not in seen and subject.executed(index):
             message = f"No way leads from {subject.show(index)} to an END; lead it on."
             yield Problem("graph.dead_end", pointer("nodes", index), message)
 
 
 def acyclic(subject: Subject) -> Iterator[Problem]:
-    """Refuse cycles, naming the nodes of each."""
+    """Refuse cycles other than those that a REPEAT bounds, naming the nodes of each."""
     left = set(range(len(subject.flow.nodes))) - set(subject.order)
-    into = {node: sum(b in left for b in subject.before[node]) for node in left}
-    out = {node: sum(a in left for a in subject.after[node]) for node in left}
+    before: dict[int, list[int]] = {node: [] for node in left}
+    for node in left:
+        for target in subject.onward[node]:
+            before[target].append(node)
+    into = {node: len(sources) for node, sources in before.items()}
+    out = {node: len(subject.onward[node]) for node in left}
 
     def drop(nodes: list[int]) -> None:
         """Remove nodes, and those that are then in no cycle any more."""
@@ -116,8 +123,8 @@ def acyclic(subject: Subject) -> Iterator[Problem]:
             if node not in left:
                 continue
             left.discard(node)
-            for degrees, neighbours in ((into, subject.after), (out, subject.before)):
-                for other in neighbours[node]:
+            for degrees, others in ((into, subject.onward[node]), (out, before[node])):
+                for other in others:
                     if other in left:
                         degrees[other] -= 1
                         if not degrees[other]:
@@ -132,7 +139,10 @@ def acyclic(subject: Subject) -> Iterator[Problem]:
         if len(cycle) > MAX_NAMED:
             shown.append(f"... {len(cycle) - MAX_NAMED} more")
         names = " -> ".join([*shown, shown[0]])
-        message = f"These nodes form a cycle: {names}. Remove one of its edges."
+        message = (
+            f"These nodes form a cycle: {names}. Remove one of its edges, or let it be a loop: "
+            "only a REPEAT may be led back to, from what follows it by 'again'."
+        )
         yield Problem("graph.cycle", pointer("nodes", cycle[0]), message)
         drop(cycle)
 
@@ -142,7 +152,7 @@ def _walk_in_circle(subject: Subject, node: int, within: set[int]) -> list[int]:
     place: dict[int, int] = {}
     while node not in place:
         place[node] = len(place)
-        node = next(target for target in subject.after[node] if target in within)
+        node = next(target for target in subject.onward[node] if target in within)
     cycle = list(place)[place[node] :]
     first = cycle.index(min(cycle))
     return cycle[first:] + cycle[:first]
@@ -156,12 +166,13 @@ class _Line(NamedTuple):
 
 
 def convergence(subject: Subject) -> Iterator[Problem]:
-    """Warn where branches of one fork can meet at a node other than END.
+    """Warn where branches of one fork can meet at a node other than END and JOIN.
 
     Each node carries, for every fork above it, the lines that can pass through it. Lines of
     different children meet where they enter one node by different edges; from there on they are
     one line, because only the first to arrive goes on. The two sides of a CONDITION are one line:
-    a branch takes only one of them.
+    a branch takes only one of them. Behind a JOIN the branches of the forks that it closes are
+    none any more.
     """
     flow = subject.flow
     if len(subject.order) < len(flow.nodes):
@@ -179,9 +190,13 @@ def convergence(subject: Subject) -> Iterator[Problem]:
     for node in subject.order:
         if node not in relevant:
             continue
-        lines, forks = _meet(arriving[node], node)
+        lines, forks_met = _meet(arriving[node], node)
         arriving[node] = []
-        if forks:
+        if flow.nodes[node].type == "JOIN":
+            closed = forks_met | subject.shape.gates[node].forks
+            lines = {fork: line for fork, line in lines.items() if fork not in closed}
+        elif forks_met:
+            forks = {fork for fork, _ in forks_met}
             source = subject.show(min(forks))
             yield Problem(
                 "graph.convergence",
@@ -211,7 +226,7 @@ def _arrivals(subject: Subject, index: int, sources: list[int]) -> int:
 
 def _meet(
     arrivals: list[dict[tuple[int, str | None], frozenset[_Line]]], node: int
-) -> tuple[dict[tuple[int, str | None], frozenset[_Line]], set[int]]:
+) -> tuple[dict[tuple[int, str | None], frozenset[_Line]], set[tuple[int, str | None]]]:
     """Return the lines that go on from a node, and the forks whose branches meet at it."""
     if len(arrivals) == 1:
         return arrivals[0], set()
@@ -230,4 +245,4 @@ def _meet(
     for fork in met:
         children = frozenset(child for line in together[fork] for child in line.children)
         together[fork] = frozenset({_Line(node, children)})
-    return together, {fork for fork, _ in met}
+    return together, met

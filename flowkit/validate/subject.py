@@ -1,6 +1,6 @@
 """The flow as the rules see it: its nodes by position, their handles, and the edges that hold.
 
-Imports `flow`, `nodetype`, `fields`, `problems`, `errors`.
+Imports `flow`, `nodetype`, `fields`, `shape`, `problems`, `errors`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from flowkit.fields import parse
 from flowkit.flow import Flow
 from flowkit.nodetype import Handle, NodeType, node_type
 from flowkit.problems import Problem, pointer
+from flowkit.shape import Shape, shape_of
 
 
 class Subject:
@@ -50,6 +51,11 @@ class Subject:
     def of_type(self, name: str) -> list[int]:
         """Return the nodes of a type."""
         return [i for i, node in enumerate(self.flow.nodes) if node.type == name]
+
+    def executed(self, index: int) -> bool:
+        """Return whether a node does anything, for all that is known of its type."""
+        known = self.types[index]
+        return known is None or known.executed
 
     def show(self, index: int) -> str:
         """Return a node's id as messages write it."""
@@ -91,12 +97,36 @@ class Subject:
         return before
 
     @cached_property
+    def shape(self) -> Shape[int]:
+        """The JOINs and loops."""
+        return shape_of(
+            {index: node.type for index, node in enumerate(self.flow.nodes)}, self.ways.__getitem__
+        )
+
+    @cached_property
+    def onward(self) -> list[list[int]]:
+        """The nodes to which each node leads, but not back to a REPEAT from its body."""
+        back = self.shape.back
+        if not back:
+            return self.after
+        return [
+            [target for target in targets if (source, target) not in back]
+            for source, targets in enumerate(self.after)
+        ]
+
+    @cached_property
     def order(self) -> list[int]:
-        """The nodes that are in no cycle and below none, each after all that lead to it."""
-        waiting = [len(sources) for sources in self.before]
+        """The nodes that are in no cycle and below none, each after all that lead to it.
+
+        A loop that a REPEAT bounds is no cycle.
+        """
+        waiting = [0] * len(self.before)
+        for targets in self.onward:
+            for target in targets:
+                waiting[target] += 1
         order = [node for node, count in enumerate(waiting) if not count]
         for node in order:  # grows while it is read
-            for target in self.after[node]:
+            for target in self.onward[node]:
                 waiting[target] -= 1
                 if not waiting[target]:
                     order.append(target)

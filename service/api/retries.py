@@ -11,7 +11,7 @@ import marshmallow as ma
 
 from flowkit import engine
 from flowkit.errors import FlowkitError, Invalid
-from flowkit.execution import Execution, ExecutionFilter, Patch, idempotency_key, new_id
+from flowkit.execution import Execution, ExecutionFilter, Patch, new_id, run_at
 from flowkit.flow import Flow
 from flowkit.problems import Problem
 from service.api.body import Blueprint
@@ -223,11 +223,11 @@ def _failed_nodes(
     execution: Execution, code: str | None, node_ids: Sequence[str] | None
 ) -> list[str]:
     """Return the failed nodes of an execution that fit."""
-    runs = {run.idempotency_key: run for run in execution.executed_nodes}
     fitting = []
     for branch in engine.failed_branches(execution):
         node = branch.current_node_id
-        error = runs[idempotency_key(execution.id, node)].error or {}
+        run = run_at(branch, execution.executed_nodes)
+        error = (run.error if run else None) or {}
         if code in (None, error.get("code")) and (node_ids is None or node in node_ids):
             fitting.append(node)
     return fitting

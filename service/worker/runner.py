@@ -26,7 +26,7 @@ from functools import lru_cache
 from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Ended, Event, Limits, Performance, Resume, Turn
-from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, idempotency_key
+from flowkit.execution import OUTCOME_UNKNOWN, Answer, BranchRef, Claim, run_at
 from flowkit.nodetype import Outcome
 from service import faults
 from service.store.base import Store
@@ -384,6 +384,7 @@ class Runner:
         self._crowded = any(turn.crowded for _, turn in turns)
         for (held, turn), answer in zip(turns, answers, strict=True):
             self._settle(held, turn, answer, pool)
+        self._more = self._more or any(answer.woken for answer in answers)
         if any(turn.shared for _, turn in turns):
             self._more = True
             self._ring()
@@ -417,8 +418,10 @@ class Runner:
         """Let go of branches that are not ours; what their effects came to is still evidence."""
         for event in held.events:
             if isinstance(event, Ended) and event.branch_id in branch_ids:
-                node_id = held.claim.branches[event.branch_id].current_node_id
-                run = held.claim.runs[idempotency_key(held.claim.head.id, node_id)]
+                branch = held.claim.branches[event.branch_id]
+                run = run_at(branch, held.claim.runs.values())
+                if run is None:
+                    continue
                 self._late.add(
                     Late(held.claim.head.id, run.idempotency_key, run.retry_count, event)
                 )

@@ -143,7 +143,13 @@ def each_attempt_once(world: World) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(flow=flows(), coin=st.booleans(), salt=st.integers(0, 9), steps=STEPS, more=STEPS)
+@given(
+    flow=flows(timeouts=False),
+    coin=st.booleans(),
+    salt=st.integers(0, 9),
+    steps=STEPS,
+    more=STEPS,
+)
 def test_the_end_does_not_depend_on_who_did_what(
     flow: Flow, coin: bool, salt: int, steps: list[Any], more: list[Any]
 ) -> None:

@@ -77,11 +77,20 @@ templates = st.sampled_from(
 mappings = st.sampled_from(["contact", "customer.{phone: phone}", "items[0].buyer", "@"])
 
 
+FORMATS = {
+    "liquid": templates,
+    "jmespath": mappings,
+    "name": st.text("abc_-9", min_size=1, max_size=4),
+    "time-of-day": st.sampled_from(["00:00", "09:30", "23:59"]),
+    "time-zone": st.sampled_from(["UTC", "America/Sao_Paulo", "Europe/Berlin"]),
+}
+
+
 def values(kind: kinds.Kind) -> st.SearchStrategy[Any]:
     """JSON values that a kind of field accepts."""
     if isinstance(kind, kinds.Text):
         if kind.format:
-            return {"liquid": templates, "jmespath": mappings}[kind.format]
+            return FORMATS[kind.format]
         least = kind.min_length or 0
         return st.text(
             st.characters(exclude_categories=["Cs"]),
@@ -110,7 +119,9 @@ def values(kind: kinds.Kind) -> st.SearchStrategy[Any]:
     if isinstance(kind, kinds.Listing):
         return st.lists(values(kind.item), min_size=kind.min_length or 0, max_size=3)
     if isinstance(kind, kinds.Table):
-        return st.dictionaries(texts.filter(bool), values(kind.item), max_size=2)
+        return st.dictionaries(
+            st.text("ab_", min_size=1, max_size=3), values(kind.item), max_size=2
+        )
     if isinstance(kind, kinds.Data):
         return json_values
     if isinstance(kind, kinds.Logic):
@@ -134,7 +145,7 @@ def configs(cls: type, *, optional: bool = False) -> st.SearchStrategy[dict[str,
         return made
 
     # Rules across fields are stated by no field; they are few enough to be filtered by.
-    return config().filter(lambda made: optional or not parse(cls, made)[1])
+    return config().filter(lambda made: optional or parse(cls, made)[0] is not None)
 
 
 def _value(spec: Spec) -> st.SearchStrategy[Any]:

@@ -15,16 +15,26 @@ from hypothesis import strategies as st
 from flowkit.errors import Invalid
 from flowkit.expression import check_logic, check_mapping, check_template, contact
 from flowkit.fields import field, json_schema, normalise, parse, specs, unparse
+from flowkit.kinds import check_name
 from flowkit.nodes.delays import Delay
 from flowkit.nodes.logic import Condition
 from flowkit.nodes.messages import SendMessage
 from flowkit.nodes.system import Trigger
 from flowkit.nodetype import Context, Next, NodeType
+from flowkit.zones import check_time, check_zone
 from tests.sdk.strategies import builtin_types, configs, json_values
 
 formats = jsonschema.FormatChecker(formats=())
 formats.checks("liquid")(lambda value: not isinstance(value, str) or not check_template(value))
 formats.checks("jmespath")(lambda value: not isinstance(value, str) or not check_mapping(value))
+for _format, _check in (
+    ("name", check_name),
+    ("time-of-day", check_time),
+    ("time-zone", check_zone),
+):
+    formats.checks(_format)(
+        lambda value, check=_check: not isinstance(value, str) or not check(value, "")
+    )
 formats.checks("jsonlogic")(lambda value: not check_logic(value))
 
 
@@ -96,9 +106,10 @@ def nearly(draw: Any, cls: type[NodeType]) -> dict[str, Any]:
 def test_parse_accepts_what_the_schema_accepts(cls: type[NodeType], data: st.DataObject) -> None:
     config = data.draw(nearly(cls) | json_values)
     validator = jsonschema.Draft202012Validator(json_schema(cls), format_checker=formats)
-    _, found = parse(cls, config)
-    # Rules across fields (`check`) are not a schema's matter.
-    found = [problem for problem in found if problem.message != "A delay is at most 5 years."]
+    with pytest.MonkeyPatch.context() as patch:
+        # Rules across fields are not a schema's matter.
+        patch.setattr(cls, "check", lambda _: ())
+        _, found = parse(cls, config)
     assert (found == []) == validator.is_valid(config)
 
 
@@ -106,11 +117,10 @@ def test_parse_accepts_what_the_schema_accepts(cls: type[NodeType], data: st.Dat
 @given(data=st.data())
 def test_what_is_written_is_read_again(cls: type[NodeType], data: st.DataObject) -> None:
     made, found = parse(cls, data.draw(configs(cls)))
-    assert found == []
     assert made is not None
     written = unparse(made)
     json.dumps(written, allow_nan=False)
-    assert parse(cls, written) == (made, [])
+    assert parse(cls, written) == (made, found)
     assert unparse(made) == written
 
 

@@ -17,7 +17,7 @@ from flowkit.nodes.delays import MAX_SECONDS, Delay
 from flowkit.nodes.logic import Condition
 from flowkit.nodes.messages import SendMessage
 from flowkit.nodes.system import End, Trigger
-from flowkit.nodetype import Arrive, Effect, Next, NodeType, Wait
+from flowkit.nodetype import Arrive, Effect, Gather, Next, NodeType, Wait
 from flowkit.retry import RetryPolicy
 from tests.sdk.strategies import builtin_types, configs, failure_of, json_values, texts
 
@@ -33,6 +33,12 @@ class Context:
     trigger: Any = field(default_factory=dict)
     now: datetime = NOW
     key: str = "x_send_message_1"
+    round: int = 1
+    contact_id: str | None = "c1"
+    execution_id: str = "x"
+    flow_id: str = "flow"
+    node_id: str = "send_message_1"
+    time_zone: str | None = None
 
     def scope(self) -> dict[str, Any]:
         return {"contact": self.contact or {}, "trigger": self.trigger, "now": "2026-11-22"}
@@ -193,7 +199,10 @@ class TestSendMessage:
         assert made.run(Context())
 
 
-@pytest.mark.parametrize("cls", builtin_types(), ids=lambda cls: cls.type)
+EXECUTED = [cls for cls in builtin_types() if cls.executed]
+
+
+@pytest.mark.parametrize("cls", EXECUTED, ids=lambda cls: cls.type)
 @given(data=st.data())
 def test_no_data_makes_a_node_do_worse_than_fail(cls: type[NodeType], data: st.DataObject) -> None:
     node, _ = parse(cls, data.draw(configs(cls)))
@@ -203,4 +212,4 @@ def test_no_data_makes_a_node_do_worse_than_fail(cls: type[NodeType], data: st.D
     if failure_of(lambda: node.run(context)) is None:
         step = node.run(context)
         handle = getattr(step, "handle", None)
-        assert isinstance(step, Arrive) or handle in {way.id for way in node.outputs()}
+        assert isinstance(step, (Arrive, Gather)) or handle in {way.id for way in node.outputs()}

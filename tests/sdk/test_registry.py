@@ -43,14 +43,10 @@ def _registry() -> Iterator[None]:
     nodetype._registry.update(before)
 
 
-def test_the_first_node_types() -> None:
-    assert [cls.type for cls in builtin_types()] == [
-        "CONDITION",
-        "DELAY",
-        "END",
-        "SEND_MESSAGE",
-        "TRIGGER",
-    ]
+def test_the_catalogue_has_what_flows_begin_with() -> None:
+    assert {"CONDITION", "DELAY", "END", "SEND_MESSAGE", "TRIGGER"} <= {
+        cls.type for cls in builtin_types()
+    }
     assert nodes.Delay is node_type("DELAY")
     assert list(node_types()) == sorted(node_types())
     with pytest.raises(NotFound, match="no node type 'NOTHING'; there are CONDITION"):

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from flowkit import engine
 from flowkit.execution import Patch
 from flowkit.testing.contract.clients import Clients
-from flowkit.testing.examples import EPOCH, started
+from flowkit.testing.examples import EPOCH, JOINED, started
+from flowkit.testing.invariants import check_invariants
 from flowkit.testing.machine import StoreMachine
 from flowkit.testing.racing import at_once
 
@@ -48,6 +50,43 @@ class WorkContract(Clients):
     def test_a_claim_needs_a_lease(self, store: Any) -> None:
         with pytest.raises(ValueError, match="lease"):
             self.take(store, lease_ms=0)
+
+    def test_of_branches_that_arrive_at_once_one_completes_the_join(
+        self, store: Any, make_store: Callable[[], Any]
+    ) -> None:
+        """Whoever commits last makes the branch ready that forked; what each had set is there."""
+        store.create(started(1, flow=JOINED))
+        (claim,) = self.take(store)
+        limits = engine.Limits(fork_queue=2)
+        events = [engine.Resume("root")]
+        turn = engine.advance(JOINED, claim, events, now=EPOCH, limits=limits)
+        assert store.commit([turn.patch], now=EPOCH)[0].outcome == "ok"
+        (claim,) = self.take(store)
+        assert sorted(claim.branches) == [f"root_{i}" for i in range(6)]
+        one_each = [engine.without(claim, claim.branches.keys() - {b}) for b in claim.branches]
+        turns = [
+            engine.advance(
+                JOINED, one, [engine.Resume(b) for b in one.branches], now=EPOCH, limits=limits
+            )
+            for one in one_each
+        ]
+
+        def commit(i: int) -> Any:
+            client = make_store()
+            try:
+                return client.commit([turns[i].patch], now=EPOCH)[0]
+            finally:
+                client.close()
+
+        answers = at_once(6, commit)
+        assert [answer.outcome for answer in answers] == ["ok"] * 6
+        assert sorted(answer.woken for answer in answers) == [0, 0, 0, 0, 0, 1]
+        execution = store.get_execution("x000000")
+        check_invariants(execution)
+        (run,) = [run for run in execution.executed_nodes if run.node_id == "join"]
+        assert (run.status, sorted(run.arrivals)) == ("completed", sorted(claim.branches))
+        (claim,) = self.take(store)
+        assert sorted(claim.branches) == ["root"]
 
     def test_of_two_owners_of_one_epoch_one_commits(
         self, store: Any, make_store: Callable[[], Any]

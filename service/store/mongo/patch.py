@@ -24,6 +24,8 @@ from flowkit.execution import (
     Patch,
     status_of,
 )
+from flowkit.joins import met
+from flowkit.wire import canonical
 from service.store.mongo.known import (
     BRANCHES,
     RUNS,
@@ -49,6 +51,7 @@ class Change:
     put: dict[str, Any] = field(default_factory=dict)
     drop: dict[str, str] = field(default_factory=dict)
     add: dict[str, int] = field(default_factory=dict)
+    woken: int = 0
     join: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -61,7 +64,9 @@ class Change:
     def answer(self) -> Answer:
         """The answer when it is made."""
         k = self.known
-        return Answer("ok", k.status, open=k.open, waiting=k.waiting, failed=k.failed)
+        return Answer(
+            "ok", k.status, open=k.open, waiting=k.waiting, failed=k.failed, woken=self.woken
+        )
 
 
 def lease_fields(branch: Branch, owner: str | None, now: datetime, lease_ms: int) -> dict[str, Any]:
@@ -76,6 +81,11 @@ def lease_fields(branch: Branch, owner: str | None, now: datetime, lease_ms: int
 def change(known: Known, patch: Patch, *, now: datetime, lease_ms: int, token: str) -> Change:
     """Return what a patch whose guards hold against `known` changes."""
     made = Change({"_id": known.id}, "commit", known)
+    if patch.meet:
+        # What becomes of a JOIN rests on all that is known of the execution.
+        made.guard["revision"] = known.revision
+        states = {branch_id: at.branch for branch_id, at in known.branches.items()}
+        patch, made.woken = met(patch, states, known.recorded())
     made.put["updatedAt"] = now
     made.add["revision"] = 1
     if patch.bytes:
@@ -154,6 +164,9 @@ def _record(made: Change, known: Known, patch: Patch) -> dict[str, RunAt]:
         at = known.runs[settle.run.idempotency_key]
         place = f"{RUNS}.{at.place}"
         made.guard |= {f"{place}.status": settle.was, f"{place}.retryCount": settle.retry_count}
+        if settle.was == "failed":
+            error = settle.error
+            made.guard[f"{place}.error"] = None if error is None else canonical(error)
         if made.proof == "commit":
             made.proof = f"{place}.commit"
         _rewrite(made, place, *runs.changes(at.run, settle.run))

@@ -375,6 +375,7 @@ def _judged(patch: Patch, known: Known | None) -> Answer:
 def _keys(patch: Patch) -> Iterable[str]:
     yield from (run.idempotency_key for run in patch.append)
     yield from (settle.run.idempotency_key for settle in patch.settle)
+    yield from (meeting.run.idempotency_key for meeting in patch.meet)
 
 
 def _times(documents: Iterable[Mapping[str, Any]], name: str) -> list[datetime]:

@@ -1,7 +1,8 @@
 """Applies patches to the rows of the embedded store, inside a transaction that the caller holds.
 
-The guards are `flowkit.execution.judge`'s and the status rule `status_of`'s; here is only the
-reading of what they ask about and the writing of what was granted. May import `flowkit` and
+The guards are `flowkit.execution.judge`'s, the status rule is `status_of`'s and what becomes of
+JOINs `flowkit.joins.met`'s; here is only the reading of what they ask about and the writing of what
+was granted. May import `flowkit` and
 `sqlite_rows`.
 """
 
@@ -12,15 +13,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from flowkit.execution import TERMINAL, Answer, NodeRun, Patch, judge, status_of
+from flowkit.execution import TERMINAL, Answer, Branch, NodeRun, Patch, judge, status_of
+from flowkit.joins import met
 from flowkit.wire import canonical
 from service.store.sqlite.rows import (
+    BRANCH,
     INSERT_BRANCH,
     RUN,
     branch_values,
     claim_at,
     marks,
     new_branch_values,
+    read_branch,
     read_run,
     run_values,
 )
@@ -94,6 +98,9 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
     runs = _recorded(c, patch) if revision else {}
     answer = judge(patch, status=status, revision=revision, epochs=epochs, runs=runs)
     if answer.outcome == "ok":
+        if patch.meet:
+            patch, answer.woken = met(patch, _branches(c, execution_id), runs)
+            made = prepared(patch, now, lease)
         open_, waiting, failed = open_ + patch.open, waiting + patch.waiting, failed + patch.failed
         c.executemany(UPDATE_BRANCH, made.moved)
         if patch.spawn:
@@ -126,7 +133,17 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
     return answer
 
 
+def _branches(c: sqlite3.Connection, execution_id: str) -> dict[str, Branch]:
+    rows = c.execute(f"SELECT {BRANCH} FROM branches WHERE execution_id=?", (execution_id,))
+    return {branch.branch_id: branch for branch in map(read_branch, rows)}
+
+
 def _recorded(c: sqlite3.Connection, patch: Patch) -> dict[str, NodeRun]:
+    """Return the runs that the patch is about; all where it is about JOINs."""
+    if patch.meet:
+        execution_id = patch.execution_id
+        rows = c.execute(f"SELECT {RUN} FROM node_runs WHERE execution_id=?", (execution_id,))
+        return {run.idempotency_key: run for run in (read_run(execution_id, row) for row in rows)}
     nodes = {run.node_id for run in patch.append}
     nodes.update(settle.run.node_id for settle in patch.settle)
     nodes.update(arrival.run.node_id for arrival in patch.arrive)

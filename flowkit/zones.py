@@ -1,0 +1,81 @@
+"""Time zones and local times: which zone counts, and which moment a local time is.
+
+A local time that a change of clocks leaves out is taken as much later as the clocks go forward; of
+one that comes twice, the first is meant. Owns the chain by which a contact's zone is found. May
+import `problems`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from functools import lru_cache
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from flowkit.problems import Problem
+
+CONTACT_FIELDS = ("timeZone", "timezone", "time_zone")
+"""Where a contact's zone is looked for."""
+_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+
+
+class Zone(NamedTuple):
+    """A zone, and who named it: ``node``, ``contact``, ``flow`` or ``default``."""
+
+    info: ZoneInfo
+    source: str
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a run records of it, so that fall-backs can be counted."""
+        return {"timeZone": self.info.key, "timeZoneFrom": self.source}
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo | None:
+    """Return the zone of that name in the IANA database, or None."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return None
+
+
+def zone_for(named: str | None, contact: Mapping[str, Any] | None, flow: str | None) -> Zone:
+    """Return the zone that counts: the node's, else the contact's, else the flow's, else UTC.
+
+    A name that no zone has is passed over.
+    """
+    contact = contact or {}
+    theirs = next((contact[name] for name in CONTACT_FIELDS if contact.get(name)), None)
+    for source, name in (("node", named), ("contact", theirs), ("flow", flow)):
+        found = zone(name) if isinstance(name, str) else None
+        if found is not None:
+            return Zone(found, source)
+    return Zone(ZoneInfo("UTC"), "default")
+
+
+def at(day: date, clock: time, within: ZoneInfo) -> datetime:
+    """Return the moment of a local time, in UTC."""
+    return datetime.combine(day, clock.replace(fold=0), within).astimezone(UTC)
+
+
+def read_time(text: str) -> time:
+    """Return the time of day of a text such as ``09:30``."""
+    return time.fromisoformat(text)
+
+
+def check_time(text: str, path: str) -> list[Problem]:
+    """Return what is wrong with a time of day."""
+    if _TIME.fullmatch(text):
+        return []
+    message = f"{text!r} is no time of day; write it as 09:30, from 00:00 to 23:59."
+    return [Problem("config.time", path, message)]
+
+
+def check_zone(text: str, path: str) -> list[Problem]:
+    """Return what is wrong with the name of a time zone."""
+    if zone(text) is not None:
+        return []
+    message = f"There is no time zone {text!r}; use a name such as America/Sao_Paulo."
+    return [Problem("config.time_zone", path, message)]
