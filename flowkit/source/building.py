@@ -20,6 +20,9 @@ from flowkit.wire import canonical
 MAX_DEPTH = 30
 """Levels of branches in branches that are built."""
 
+MAX_TRIES = 100
+"""How often branches are built a second time."""
+
 End = tuple[str, str | None]
 """A way out: a node's id and a handle."""
 
@@ -55,7 +58,7 @@ def built(flow: Flow, empty: Flow) -> tuple[Flow, list[Step]]:
 
     What is left out are nodes and edges; nothing is there that `flow` has not.
     """
-    return _Building(flow).chain(empty, 0, None, close=True, force=False)
+    return _Building(flow).chain(empty, 0, None, close=True)
 
 
 class _Building:
@@ -67,17 +70,21 @@ class _Building:
             self.into[target].add((source, handle))
         self._after: dict[str, set[str]] = {node.id: set() for node in flow.nodes}
         self._place: dict[End, int] = {}
+        self._entered: dict[str, End] = {}
         self._last: dict[str, int] = {}
         for place, edge in enumerate(flow.edges):
             if edge.source in self.types and edge.target in self.types:
                 self._after[edge.source].add(edge.target)
             self._place.setdefault((edge.source, edge.source_handle), place)
+            self._entered.setdefault(edge.target, (edge.source, edge.source_handle))
             self._last[edge.source] = place
         self._led: set[tuple[str, str | None, str]] = set()
         self._taken: tuple[Edge, ...] = ()
+        self._tries = 0
+        self._calls: dict[str, dict[str, Any] | None] = {}
 
     def chain(
-        self, made: Flow, depth: int, first: str | None, *, close: bool, force: bool
+        self, made: Flow, depth: int, first: str | None, *, close: bool
     ) -> tuple[Flow, list[Step]]:
         """Build on as long as all open ends lead to the same.
 
@@ -91,20 +98,23 @@ class _Building:
             Where the open ends lead at first, of several places.
         close : bool
             Whether ends may be led to an END at which others arrive elsewhere.
-        force : bool
-            Whether branches do so too, although the ends might meet later.
         """
         steps: list[Step] = []
         while made.open_ends and depth <= MAX_DEPTH:
+            noted = self._note(made)
+            if noted is not None:
+                made, step = noted
+                steps.append(step)
+                continue
             ends = list(dict.fromkeys((end.node_id, end.handle) for end in made.open_ends))
             targets = self._remaining(made, ends) if first is None else (first,)
             first = None
             if not targets:
                 break
             if len(targets) == 1:
-                found = self._single(made, targets[0], ends, depth, close=close, force=force)
+                found = self._single(made, targets[0], ends, depth, close=close)
             else:
-                found = self._parallel(made, targets, ends, depth, force=force)
+                found = self._parallel(made, targets, ends, depth)
             if found is None:
                 break
             made, step = found
@@ -131,7 +141,7 @@ class _Building:
         self._taken = made.edges
 
     def _single(
-        self, made: Flow, target: str, ends: list[End], depth: int, *, close: bool, force: bool
+        self, made: Flow, target: str, ends: list[End], depth: int, *, close: bool
     ) -> tuple[Flow, Step] | None:
         """Build the node to which all ends lead, if nothing else leads there."""
         if target not in self.types:
@@ -143,9 +153,7 @@ class _Building:
         node = self._behaviour(target)
         if not own or node is None or any(known.id == target for known in made.nodes):
             return None
-        chosen = None if made._new_id(node.type, None) == target else target
-        step = Step(node.verb or "then", target, chosen is not None, node, _call(node))
-
+        step, chosen = self._step(made, target, node)
         ways = [h.id for h in node.outputs() if h.id and self.flow.targets(target, h.id)]
         required = {handle.id for handle in node.outputs() if handle.required}
         rest = self._rest(target, ways)
@@ -160,9 +168,20 @@ class _Building:
             }
             return made.then(node, id=chosen, on=on)
 
-        grown = self._until_they_meet(grow, force)
+        grown = self._until_they_meet(grow)
         step.ways = {h: way for h, way in step.ways.items() if way.steps or h not in required}
         return grown, step
+
+    def _note(self, made: Flow) -> tuple[Flow, Step] | None:
+        """Build the next node of the document if it is one to which nothing leads."""
+        if len(made.nodes) >= len(self.flow.nodes):
+            return None
+        target = self.flow.nodes[len(made.nodes)].id
+        node = self._behaviour(target)
+        if node is None or node.executed or any(known.id == target for known in made.nodes):
+            return None
+        step, chosen = self._step(made, target, node)
+        return made.then(node, id=chosen), step
 
     def _rest(self, node_id: str, ways: list[str]) -> str | None:
         """Return the handle that the flow goes on from, if the others have ended before it."""
@@ -204,13 +223,18 @@ class _Building:
         return made.end(id=chosen), Step("end", target, chosen is not None)
 
     def _parallel(
-        self, made: Flow, targets: tuple[str, ...], ends: list[End], depth: int, *, force: bool
+        self, made: Flow, targets: tuple[str, ...], ends: list[End], depth: int
     ) -> tuple[Flow, Step] | None:
         """Fork to what only these ends lead to; the rest is where the branches may meet."""
         firsts: dict[str | None, None] = {}
         for target in targets:
             own = target in self.types and self.into[target] <= set(ends)
-            firsts[target if own or self.types.get(target) == "END" else None] = None
+            if own or self.types.get(target) == "END":
+                firsts[target] = None
+            elif self._entered.get(target) in ends:
+                firsts = {None: None, **firsts}
+            else:
+                firsts[None] = None
         step = Step("parallel")
 
         def grow(close: bool) -> Flow:
@@ -221,7 +245,7 @@ class _Building:
             ]
             return made.parallel(*branches)
 
-        grown = self._until_they_meet(grow, force)
+        grown = self._until_they_meet(grow)
         return (grown, step) if any(way.steps for way in step.ways.values()) else None
 
     def _branch(
@@ -234,20 +258,31 @@ class _Building:
                 step.ways[way] = Branch(None, [])
                 return made
             count = len(made.nodes)
-            grown, steps = self.chain(made, depth + 1, first, close=close, force=close)
+            grown, steps = self.chain(made, depth + 1, first, close=close)
             begun = grown.nodes[count].id if len(grown.nodes) > count else None
             step.ways[way] = Branch(begun, steps)
             return grown
 
         return branch
 
-    def _until_they_meet(self, grow: Callable[[bool], Flow], force: bool) -> Flow:
+    def _until_they_meet(self, grow: Callable[[bool], Flow]) -> Flow:
         """Let branches go on to where they meet; where they do not, let them end by themselves."""
-        grown = grow(force)
-        if force or not grown.open_ends:
-            return grown
+        if self._tries >= MAX_TRIES:
+            return grow(True)
+        grown = grow(False)
         ends = [(end.node_id, end.handle) for end in grown.open_ends]
-        return grown if self._remaining(grown, ends) else grow(True)
+        if not ends or self._remaining(grown, ends):
+            return grown
+        self._tries += 1
+        return grow(True)
+
+    def _step(self, made: Flow, node_id: str, node: NodeType) -> tuple[Step, str | None]:
+        """Return the step that makes a node, and the id if it has to be given."""
+        chosen = None if made._new_id(node.type, None) == node_id else node_id
+        if node_id not in self._calls:
+            self._calls[node_id] = _call(node)
+        call = self._calls[node_id]
+        return Step(node.verb or "then", node_id, chosen is not None, node, call), chosen
 
     def _behaviour(self, node_id: str) -> NodeType | None:
         """Return a node's type and config; None when no call can make it."""

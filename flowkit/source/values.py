@@ -41,10 +41,11 @@ def value(kind: Kind | None, given: Any) -> Piece:
         return condition(given)
     if isinstance(kind, Part):
         return _part(kind, given)
-    inner = kind.item if isinstance(kind, (kinds.Listing, kinds.Table)) else None
     if isinstance(given, dict):
+        inner = kind.item if isinstance(kind, kinds.Table) else None
         return mapping({name: value(inner, item) for name, item in given.items()})
     if isinstance(given, (list, tuple)):
+        inner = kind.item if isinstance(kind, kinds.Listing) else None
         return listing(value(inner, item) for item in given)
     return literal(given)
 

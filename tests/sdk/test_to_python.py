@@ -204,6 +204,43 @@ def test_long_branches_are_functions_with_names() -> None:
     assert "retry=fk.RetryPolicy(maximum_attempts=4)" in source
 
 
+def catalogue() -> Flow:
+    """A flow of many node types, written as their methods are meant to be called."""
+    return (
+        Flow("Catalogue", trigger="t")
+        .note("Look here.")
+        .switch(
+            {"vip": fk.contact.tags.contains("vip"), "big": fk.trigger.total > 5},
+            otherwise=lambda b: b.delay_weekday("monday", at="09:00"),
+            on={"vip": lambda b: b.set_variable({"x": fk.contact.n}), "big": lambda b: b.end()},
+        )
+        .split(
+            {"a": 45, "b": 45, "none": 10},
+            holdout="none",
+            on={"a": lambda b: b.send(text="A"), "none": lambda b: b.end()},
+        )
+        .delay_date("{{ contact.birthday }}", past="continue")
+        .sending_window("09:00", "21:00")
+        .parallel(lambda b: b.delay(days=1), lambda b: b.delay(days=2))
+        .join(timeout={"amount": 1, "unit": "days"}, on_timeout=lambda b: b.end())
+        .repeat(maximum=3, body=lambda b: b.send(text="again").delay(days=1))
+        .end()
+    )
+
+
+def test_node_types_are_called_as_they_are_meant_to_be() -> None:
+    source = catalogue().to_python()
+    assert same(rebuilt(catalogue()), catalogue())
+    for call in (
+        '.note("Look here.")',
+        '{"vip": fk.contact.tags.contains("vip"), "big": fk.trigger.total > 5},',
+        '{"a": 45, "b": 45, "none": 10},\n        holdout="none",',
+        '.repeat(maximum=3, body=lambda b: b.send(text="again").delay(days=1))\n    .end()',
+    ):
+        assert call in source
+    assert "with_view" not in source
+
+
 def test_what_the_builder_cannot_make_follows_as_nodes_and_edges() -> None:
     document = Flow("F", trigger="t").delay(days=1).send(text="Hi").end().to_dict()
     document["nodes"].append({"id": "note", "type": "STRANGE", "config": {"text": "look"}})
@@ -223,7 +260,7 @@ def test_a_graph_that_is_none_is_its_document() -> None:
     assert same(rebuilt(flow), flow)
 
 
-@pytest.mark.parametrize("make", [lambda: abandoned_cart, winding])
+@pytest.mark.parametrize("make", [lambda: abandoned_cart, winding, catalogue])
 def test_ruff_has_nothing_to_change(make: Any) -> None:
     drawn = make().to_dict()
     drawn["edges"] = [edge | {"id": f"e{i}"} for i, edge in enumerate(drawn["edges"])]
