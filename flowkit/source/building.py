@@ -192,8 +192,11 @@ class _Building:
         ended = self._reached(targets, node_id)
         if not all(self._last.get(node, 0) < self._place[node_id, rest] for node in ended):
             return None
-        shared = ended & self._reached(self.flow.targets(node_id, rest), node_id)
-        return None if any(self.types[node] != "END" for node in shared) else rest
+        following = self.flow.targets(node_id, rest)
+        shared = ended & self._reached(following, node_id)
+        if any(self.types[node] != "END" for node in shared):
+            return None
+        return None if any(self.types.get(node) == "END" for node in following) else rest
 
     def _reached(self, starts: Iterable[str], past: str) -> set[str]:
         """Return the nodes that can be reached, the starts among them, but not by way of `past`."""

@@ -121,7 +121,9 @@ CASES = [
         [(96, "birthday", ["Ana"])],
     ),
     ("birthday", {"contact": ANA | {"birthday": "1990-01-04", "time_zone": "UTC"}}, []),
-    ("promotion-test", {"contact": ANA}, [(0, "promotion_gift", ["Ana"])]),
+    ("promotion-test", {"contact": ANA}, [(0, "promotion_price", ["Ana"])]),
+    ("promotion-test", {"contact": ANA | {"id": "c2"}}, [(0, "promotion_gift", ["Ana"])]),
+    ("promotion-test", {"contact": ANA | {"id": "c10"}}, []),
     ("win-back", AWAY | {"spent": 10}, [(0, "we_miss_you", ["Ana"])]),
 ]
 
