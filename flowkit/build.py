@@ -79,7 +79,7 @@ class Fluent:
             The node's id; without it the type and a number, such as ``send_message_2``.
         on : mapping, optional
             For a handle's id, a function that builds what follows it. Handles without one stay
-            open for the next step.
+            open for the next step, or lead to END where the node type says so.
 
         Raises
         ------
@@ -101,6 +101,8 @@ class Fluent:
         for handle in handles:
             start = OpenEnd(node_id, handle.id, handle.label or None)
             branch = branches.get(handle.id) if handle.id is not None else None
+            if branch is None and handle.ends:
+                branch = type(self).end
             if branch is not None:
                 flow = flow._branched(branch, [start])
                 if handle.back:

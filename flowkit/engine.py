@@ -214,10 +214,19 @@ def evidence(
     blind = run.status == "failed" and (run.error or {}).get("code") == OUTCOME_UNKNOWN
     if run.retry_count != attempt or outcome.status == "unknown":
         return None
+    if outcome.until is not None:  # whoever asks again is told again, and waits
+        return None
     if run.status not in UNRESOLVED and not blind:
         return None
     told = kept_of(outcome, limits.result_bytes)
-    known = replace(run, status=told.status, result=told.result, error=told.error, end_time=at)
+    known = replace(
+        run,
+        status=told.status,
+        result=told.result,
+        error=told.error,
+        end_time=at,
+        source_handle=told.handle or run.source_handle,
+    )
     return Patch(
         execution_id,
         settle=[Settle(known, run.status, run.retry_count, run.error)],

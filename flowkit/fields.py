@@ -23,6 +23,8 @@ from flowkit.problems import Problem, errors, pointer
 from flowkit.wire import camel
 
 T = TypeVar("T")
+Showing = Mapping[str, str | tuple[str, ...]]
+"""Wire names of fields, and the value, or one of the values, that each must have."""
 
 
 def field(
@@ -36,7 +38,7 @@ def field(
     lt: float | None = None,
     min_length: int | None = None,
     max_length: int | None = None,
-    show_when: dict[str, str] | None = None,
+    show_when: Showing | None = None,
     widget: str | None = None,
 ) -> Any:
     """Declare a config field of a node type.
@@ -61,8 +63,8 @@ def field(
     min_length, max_length : int, optional
         Bounds of a text's or sequence's length.
     show_when : dict, optional
-        Wire name and value of the field under which alone this one is shown. When it is without
-        default it is required there and None elsewhere.
+        Wire name and value of the field under which alone this one is shown; a tuple is any of its
+        values. When it is without default it is required there and None elsewhere.
     widget : str, optional
         How a form shows it, where the type does not say enough.
     """
@@ -92,7 +94,7 @@ class Spec:
     required: bool
     nullable: bool
     default: Any
-    show_when: dict[str, str] | None
+    show_when: Showing | None
     widget: str | None
 
     def shown(self, data: dict[str, Any], siblings: Iterable[Spec]) -> bool:
@@ -100,7 +102,15 @@ class Spec:
         if self.show_when is None:
             return True
         defaults = {spec.wire: spec.default for spec in siblings}
-        return all(data.get(k, defaults.get(k)) == v for k, v in self.show_when.items())
+        return all(
+            data.get(name, defaults.get(name)) in alternatives(value)
+            for name, value in self.show_when.items()
+        )
+
+
+def alternatives(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values that a condition of showing names."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 def specs(cls: type) -> tuple[Spec, ...]:
@@ -308,8 +318,10 @@ def json_schema(cls: type) -> dict[str, Any]:
     conditions = [
         {
             "if": {
-                "properties": {name: {"const": value} for name, value in spec.show_when.items()},
-                "required": [n for n, value in spec.show_when.items() if defaults[n] != value],
+                "properties": {n: {"enum": [*alternatives(v)]} for n, v in spec.show_when.items()},
+                "required": [
+                    n for n, v in spec.show_when.items() if defaults[n] not in alternatives(v)
+                ],
             },
             "then": {"required": [spec.wire]},
         }
@@ -332,7 +344,10 @@ def _property(spec: Spec) -> dict[str, Any]:
     if spec.default is not MISSING and spec.default is not None:
         schema["default"] = spec.kind.write(spec.default)
     if spec.show_when:
-        schema["x-show-when"] = spec.show_when
+        schema["x-show-when"] = {
+            name: [*value] if isinstance(value, tuple) else value
+            for name, value in spec.show_when.items()
+        }
     if spec.widget:
         schema["x-widget"] = spec.widget
     return schema

@@ -45,6 +45,8 @@ class Handle:
         Argument of the builder's method that takes what follows; the id where it is a name.
     back : bool, optional
         Whether what follows leads back to the node.
+    ends : bool, optional
+        Whether the builder leads it to END where nothing is said to follow.
     """
 
     id: str | None = None
@@ -52,6 +54,7 @@ class Handle:
     required: bool = True
     keyword: str | None = None
     back: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,27 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an effect ended; `error` is ``{code, message, transient}``."""
+    """How an effect ended.
 
-    status: Literal["completed", "failed", "unknown"]
+    Parameters
+    ----------
+    status : {"completed", "failed", "unknown", "suppressed"}
+        Suppressed is what a limit did not let happen.
+    result : dict, optional
+        JSON data for the nodes behind it.
+    error : dict, optional
+        ``{code, message, transient}`` of one that failed.
+    handle : str, optional
+        The way out, where it is not the effect's own.
+    until : datetime, optional
+        The moment at which the branch goes on; at once without.
+    """
+
+    status: Literal["completed", "failed", "unknown", "suppressed"]
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    handle: str | None = None
+    until: datetime | None = None
 
 
 class Context(Protocol):
@@ -199,6 +218,7 @@ class NodeType:
     category: ClassVar[str]
     verb: ClassVar[str | None] = None
     needs_contact: ClassVar[bool] = False
+    changes_contact: ClassVar[bool] = False
     executed: ClassVar[bool] = True
     handles: ClassVar[tuple[Handle, ...]] = (Handle(),)
 

@@ -77,6 +77,8 @@ class RetryPolicy:
 
 ONCE = RetryPolicy(maximum_attempts=1)
 """Never again."""
+PATIENT = RetryPolicy(maximum_attempts=ATTEMPTS_MOST, initial_interval=1)
+"""For what can be done again without harm."""
 
 
 def again(run: NodeRun, asked_by: str) -> dict[str, Any]:

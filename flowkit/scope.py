@@ -1,15 +1,16 @@
 """What a node sees while it runs.
 
-May import `flow`, `jsonlogic`, `template`, `execution`, `wire`.
+May import `flow`, `jsonlogic`, `template`, `execution`, `contacts`, `wire`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import repeat
 from typing import Any
 
+from flowkit.contacts import overlaid
 from flowkit.execution import Branch, Execution, NodeRun, idempotency_key
 from flowkit.flow import Flow
 from flowkit.jsonlogic import evaluate
@@ -25,7 +26,7 @@ class Scope:
     gathered for one node need not be gathered again for the next.
     """
 
-    __slots__ = ("_branch", "_data", "_flow", "_head", "_runs", "key", "now")
+    __slots__ = ("_branch", "_contact", "_data", "_flow", "_head", "_runs", "key", "now")
 
     def __init__(
         self,
@@ -40,13 +41,24 @@ class Scope:
         self._branch = branch
         self._runs = runs
         self._data: dict[str, Any] | None = None
+        self._contact: dict[str, Any] | None = None
         self.key = ""
         self.now = now
 
     @property
     def contact(self) -> dict[str, Any] | None:
-        """The contact as it was when the execution started."""
-        return self._head.context.get("contact")
+        """The contact as it was when the execution started, with what the branch has changed.
+
+        The results of the nodes on its path that change contacts say what each was changed to, so
+        that the values that were used are on record.
+        """
+        if self._contact is None:
+            self._contact = self._head.context.get("contact")
+            for run in self._seen():
+                changes = self._flow.behaviour(run.node_id).changes_contact
+                if changes and run.status == "completed" and run.result:
+                    self._contact = overlaid(self._contact, run.result)
+        return self._contact
 
     @property
     def round(self) -> int:
@@ -93,19 +105,23 @@ class Scope:
             self._data["nodes"][run.node_id] = run.result or {}
             self._data["vars"] = self._branch.vars
 
+    def _seen(self) -> Iterator[NodeRun]:
+        """Yield the runs on the branch's path, in its order."""
+        path = self._branch.path
+        visits = self._flow.shape.visits(path) if self._flow.shape.around else repeat(1)
+        for at in zip(path, visits, strict=False):
+            run = self._runs.get(idempotency_key(self._head.id, *at))
+            if run is not None:
+                yield run
+
     def _scope(self) -> dict[str, Any]:
         if self._data is None:
-            head, runs = self._head, self._runs
-            path = self._branch.path
-            visits = self._flow.shape.visits(path) if self._flow.shape.around else repeat(1)
-            seen = (
-                runs.get(idempotency_key(head.id, *at)) for at in zip(path, visits, strict=False)
-            )
+            head = self._head
             self._data = {
                 "contact": self.contact or {},
                 "trigger": head.context.get("trigger"),
                 "vars": self._branch.vars,
-                "nodes": {run.node_id: run.result or {} for run in seen if run is not None},
+                "nodes": {run.node_id: run.result or {} for run in self._seen()},
                 "flow": flow_facts(self._flow),
                 "execution": {
                     "id": head.id,

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from flowkit.execution import Branch, Execution, NodeRun
+from flowkit.execution import Branch, Claim, Execution, NodeRun, Patch
 
 RUN_BYTES = 400
 """A node run without result, error and attempts."""
@@ -76,4 +76,21 @@ def size_of_execution(execution: Execution) -> int:
         size_of(execution.context)
         + sum(map(size_of_branch, execution.branches))
         + sum(map(size_of_run, execution.executed_nodes))
+    )
+
+
+def growth_of(patch: Patch, claim: Claim) -> int:
+    """Return by how much a patch makes an execution grow, beside what was claimed of it."""
+    return (
+        sum(map(size_of_run, patch.append))
+        + sum(
+            size_of_run(settle.run) - size_of_run(claim.runs[settle.run.idempotency_key])
+            for settle in patch.settle
+        )
+        + sum(size_of_names(arrival.branch_ids) for arrival in patch.arrive)
+        + sum(map(size_of_branch, patch.spawn))
+        + sum(
+            growth_of_branch(move.branch, claim.branches[move.branch.branch_id])
+            for move in patch.move
+        )
     )

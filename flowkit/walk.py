@@ -30,7 +30,7 @@ from flowkit.execution import (
 )
 from flowkit.flow import Flow
 from flowkit.joins import closing, fork_of, meetings
-from flowkit.nodetype import Arrive, Effect, Gather, Next, Wait
+from flowkit.nodetype import Arrive, Effect, Gather, Next, Outcome, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import HAND, POLICY, again, in_series
 from flowkit.scope import Scope
@@ -40,11 +40,9 @@ from flowkit.size import (
     OUTCOME_BYTES,
     RESERVED_BYTES,
     RUN_BYTES,
-    growth_of_branch,
+    growth_of,
     size_of,
-    size_of_branch,
     size_of_names,
-    size_of_run,
 )
 from flowkit.turn import Ended, Limits, Performance, Turn, resume_data
 from flowkit.wire import later
@@ -141,14 +139,31 @@ class Walk:
         most = min(self.limits.result_bytes, max(self.left(), OUTCOME_BYTES))
         outcome = kept_of(event.outcome, most)
         self.durable = True
-        if outcome.status == "completed":
-            self.rewrite(run, status="completed", end_time=event.at, result=outcome.result)
-            self.follow(branch, self.runs[run.idempotency_key])
+        if outcome.status in ("completed", "suppressed"):
+            self.happened(branch, run, outcome, event.at)
         elif outcome.status == "failed":
             self.fail(branch, run, outcome.error or {}, event.at)
         else:
             said = (outcome.error or {}).get("message", "no answer came")
             self.unknown(branch, run, str(said))
+
+    def happened(self, branch: Branch, run: NodeRun, outcome: Outcome, at: datetime) -> None:
+        """Record that an effect has happened, and go on as it says, or wait until it says."""
+        handle = outcome.handle or run.source_handle
+        targets = self.flow.targets(branch.current_node_id, handle)
+        if not targets:
+            message = f"no edge leaves handle {handle!r} of node {branch.current_node_id}"
+            error = {"code": "handle_unconnected", "message": message, "transient": False}
+            self.fail(branch, run, error, at)
+            return
+        told: dict[str, Any] = {"result": outcome.result, "source_handle": handle}
+        if outcome.until is not None and outcome.until > self.now:
+            self.rewrite(run, status="waiting", **told)
+            branch.status, branch.resume_at = "waiting", later(outcome.until)
+            branch.resume_data = resume_data(branch, targets)
+            return
+        self.rewrite(run, status=outcome.status, end_time=at, **told)
+        self.follow(branch, self.runs[run.idempotency_key])
 
     # -- walking
 
@@ -454,8 +469,8 @@ class Walk:
             spawn=list(self.spawned.values()),
             arrive=list(self.arrivals.values()),
             durable=self.durable,
-            bytes=self.grown(),
         )
+        patch.bytes = growth_of(patch, self.claim)
         if self.flow.shape.gates:
             moved = (*self.touched.values(), *self.spawned.values())
             was = self.claim.branches
@@ -479,20 +494,3 @@ class Walk:
         if held:
             head = replace(head, open=head.open + patch.open, bytes=head.bytes + patch.bytes)
         return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)
-
-    def grown(self) -> int:
-        """Return by how much the execution grows."""
-        claim = self.claim
-        return (
-            sum(size_of_run(run) for run in self.new.values())
-            + sum(
-                size_of_run(settle.run) - size_of_run(claim.runs[key])
-                for key, settle in self.settled.items()
-            )
-            + sum(size_of_names(arrival.branch_ids) for arrival in self.arrivals.values())
-            + sum(size_of_branch(branch) for branch in self.spawned.values())
-            + sum(
-                growth_of_branch(branch, claim.branches[key])
-                for key, branch in self.touched.items()
-            )
-        )

@@ -93,6 +93,9 @@ class Settings:
     log_level: str = _setting(
         "INFO", help="least severe messages that are logged", pattern="DEBUG|INFO|WARNING|ERROR"
     )
+    http_allow_private: bool = _setting(
+        False, help="whether HTTP_REQUEST reaches addresses that are not public"
+    )
     whatsapp_base_url: str = _setting(
         "https://graph.facebook.com", help="where the Cloud API is", pattern=URL
     )
@@ -201,8 +204,16 @@ NOT_SETTINGS = frozenset({"FLOWKIT_FAIL_AT", "FLOWKIT_TEST_MONGODB_URL", "FLOWKI
 """Variables of the tests: the first is read by `service.faults`."""
 
 
+SAID = {"true": True, "1": True, "false": False, "0": False}
+"""How a setting says yes or no."""
+
+
 def _read(variable: str, hint: Any, text: str) -> Any:
     wanted = next(t for t in (typing.get_args(hint) or (hint,)) if t is not type(None))
+    if wanted is bool:
+        if text.lower() not in SAID:
+            raise SettingsError(f"{variable} is {text!r}: it must be true or false")
+        return SAID[text.lower()]
     try:
         return wanted(text)
     except ValueError:

@@ -74,6 +74,7 @@ PURE = [
     for name in (
         *("engine.py", "turn.py", "walk.py", "byhand.py", "retry.py", "size.py", "scope.py"),
         *("outcome.py", "broadcast.py", "jsonlogic.py", "template.py", "joins.py", "shape.py"),
+        *("whatsapp.py", "filling.py", "limits.py", "sharing.py"),
     )
 ] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))
 OUTSIDE = {"os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"} | {

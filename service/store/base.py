@@ -44,6 +44,7 @@ from flowkit.execution import (
     Patch,
 )
 from flowkit.flow import Flow, FlowVersion
+from service.store.cells import Cells
 
 
 class StoredFlow(NamedTuple):
@@ -210,6 +211,7 @@ class Executions(Protocol):
     def expire(self, *, executions: datetime | None, keys: datetime, limit: int) -> int:
         """Remove executions that ended, and trigger keys that were made, before these moments.
 
+        Also cells that need not be kept since `keys`, and what was answered of cells before it.
         At most `limit` of each a call; returns how many were removed. A store that lets records
         expire by itself removes none here.
         """
@@ -303,7 +305,11 @@ class Work(Protocol):
 
 
 class Contacts(Protocol):
-    """Contacts, as triggers told of them last."""
+    """Contacts, as triggers told of them last, with what flows have changed since.
+
+    The changes are kept in the cell `flowkit.contacts.cell_of`, and `flowkit.contacts.shown` puts
+    the two together.
+    """
 
     def save_contacts(self, contacts: Sequence[Contact]) -> None:
         """Add contacts, or put them in the place of those with their ids that are older.
@@ -414,7 +420,9 @@ class Elections(Protocol):
         ...
 
 
-class Store(Flows, Executions, Work, Contacts, Triggers, Broadcasts, Keys, Elections, Protocol):
+class Store(
+    Flows, Executions, Work, Contacts, Cells, Triggers, Broadcasts, Keys, Elections, Protocol
+):
     """All that is kept, by one client of it."""
 
     @property

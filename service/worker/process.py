@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 from flowkit.engine import Limits, Performance
 from flowkit.nodetype import Outcome
+from flowkit.sharing import KINDS
+from service.channels.http import HttpChannel
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
 from service.store.open import open_store
@@ -23,6 +25,7 @@ from service.worker.broadcasting import Broadcasting
 from service.worker.clock import StoreClock, clock_of
 from service.worker.heartbeat import Heartbeat
 from service.worker.holding import Holding
+from service.worker.internal import Internal
 from service.worker.queue import Doorbell
 from service.worker.retention import Retention
 from service.worker.runner import Perform, Runner
@@ -44,9 +47,13 @@ def channels(settings: Settings) -> Iterator[Perform]:
                 settings.whatsapp_api_version,
             )
             stack.callback(whatsapp.close)
+        http = HttpChannel(allow_private=settings.http_allow_private)
+        stack.callback(http.close)
 
         def perform(performance: Performance) -> Outcome:
             effect = performance.effect
+            if effect.kind == "http.request":
+                return http.perform(effect.request, performance.key, effect.timeout)
             if effect.kind != "whatsapp.message":
                 return _refused("effect_unsupported", f"no channel performs {effect.kind!r}")
             if whatsapp is None:
@@ -87,7 +94,13 @@ def work(settings: Settings) -> None:
     heartbeat = Heartbeat(settings.data_dir)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = clock_of(store)
-    with contextlib.closing(store), channels(settings) as perform:
+    with contextlib.closing(store), channels(settings) as outside:
+        internal = Internal(store, clock)
+
+        def perform(performance: Performance) -> Outcome:
+            here = performance.effect.kind in KINDS
+            return internal.perform(performance) if here else outside(performance)
+
         limits = Limits(
             fork_queue=settings.fork_queue_limit,
             result_bytes=settings.result_limit_bytes,

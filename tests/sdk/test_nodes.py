@@ -166,7 +166,6 @@ class TestSendMessage:
         ("config", "contact", "code"),
         [
             ({"text": "{{ contact.nothing }}"}, ANA, "message_empty"),
-            ({"text": " \n "}, ANA, "message_empty"),
             ({"text": "{{ contact.x }}y"}, ANA | {"x": "x" * 4096}, "message_too_long"),
             ({"text": "{{ 1 | divided_by: 0 }}"}, ANA, "template_invalid"),
             ({"text": "hi"}, None, "contact_unreachable"),

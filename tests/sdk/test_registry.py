@@ -15,7 +15,7 @@ import pytest
 
 from flowkit import nodes, nodetype
 from flowkit.errors import Invalid, NotFound
-from flowkit.fields import field, json_schema, specs, unparse
+from flowkit.fields import alternatives, field, json_schema, specs, unparse
 from flowkit.flow import Flow
 from flowkit.nodetype import (
     Context,
@@ -81,8 +81,9 @@ def test_every_default_passes_its_own_bounds(cls: type[NodeType]) -> None:
 def test_conditions_of_showing_name_options_of_other_fields(cls: type[NodeType]) -> None:
     known = {spec.wire: spec for spec in specs(cls)}
     for spec in specs(cls):
-        for name, value in (spec.show_when or {}).items():
-            assert known[name].kind.read(value, "") == (value, [])
+        for name, values in (spec.show_when or {}).items():
+            for value in alternatives(values):
+                assert known[name].kind.read(value, "") == (value, [])
 
 
 def test_verbs_are_no_attributes_of_a_flow() -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import re
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -134,4 +135,22 @@ def test_one_bad_write_does_not_spoil_those_grouped_with_it(tmp_path: Path) -> N
     assert results[1:] == [None] * 7
     assert len(store.list_executions(ExecutionFilter(), limit=99)) == 8
     assert store.next_due(now=EPOCH) == EPOCH
+    store.close()
+
+
+def test_what_cells_answered_is_forgotten_with_trigger_keys(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "flowkit.db")
+    later, day = EPOCH + timedelta(hours=1), timedelta(days=1)
+
+    def count(state: int | None) -> tuple[int, int]:
+        return (state or 0) + 1, (state or 0) + 1
+
+    def take(cell: str, key: str, **options: Any) -> Any:
+        return store.change_cell(cell, key, count, now=EPOCH, **options)
+
+    assert [take("kept", "k"), take("gone", "g", expires_at=later)] == [1, 1]
+    assert store.expire(executions=None, keys=EPOCH, limit=9) == 0
+    assert [take("kept", "k"), take("gone", "g")] == [1, 1]
+    assert store.expire(executions=None, keys=EPOCH + day, limit=9) == 3
+    assert [take("kept", "k"), take("gone", "g")] == [2, 1]
     store.close()

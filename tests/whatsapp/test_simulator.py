@@ -139,7 +139,7 @@ PARAMETER = "template/components/0/parameters/0"
         (TEXT, "recipient_type", "crowd", 131009),
         (TEXT, "biz_opaque_callback_data", "k" * 513, 131009),
         (TEXT, "biz_opaque_callback_data", 7, 131009),
-        (TEXT, "type", "image", 131051),
+        (TEXT, "type", "sticker", 131051),
         (TEXT, "type", None, 131051),
         (TEXT, "type", [], 131051),
         (TEXT, "text", ..., 131008),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sqlite3
 import threading
 from collections import Counter
@@ -156,6 +157,7 @@ class Stage:
         self._stores = [self.store]
         self._runners: list[tuple[Runner, threading.Thread]] = []
         self._published: set[str] = set()
+        self.payload: dict[str, Any] = copy.deepcopy(PAYLOAD)
 
     def watched(self) -> Watched:
         """Return another client of the store, with the test in between."""
@@ -193,7 +195,7 @@ class Stage:
         """Start executions of a flow of which nobody knows the version."""
         now = self.clock.now()
         ids = [f"{prefix}{i}" for i in range(number)]
-        found = [engine.start(flow, PAYLOAD, execution_id=name, now=now) for name in ids]
+        found = [engine.start(flow, self.payload, execution_id=name, now=now) for name in ids]
         self.store.create([execution for execution in found if execution is not None])
         return ids
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from flowkit.contacts import Contact
+from flowkit.contacts import Contact, cell_of, changed
 from flowkit.errors import NotFound
 from flowkit.testing.contract.clients import Clients
 from flowkit.testing.examples import EPOCH
@@ -48,6 +49,37 @@ class ContactsContract(Clients):
             id="a", attributes={"n": 4}, created_at=LATER, updated_at=last
         )
         store.save_contacts([])
+
+    def test_what_flows_changed_stays_until_a_trigger_names_it_anew(
+        self, store: Any, make_store: Callable[[], Any]
+    ) -> None:
+        def change(id: str, key: str, at: Any, **what: Any) -> Any:
+            told = store.get_contact(id)
+            made = partial(changed, told, change=what, at=at)
+            return store.change_cell(cell_of(id), key, made, now=at)
+
+        store.save_contacts([contact("a", EPOCH, name="Ana", n=1), contact("b", EPOCH, n=1)])
+        answer = change("a", "k1", LATER, set={"vip": True}, unset=["name"], increment={"n": 2})
+        assert answer == {"contact": {"vip": True, "n": 3}, "removed": ["name"]}
+        assert change("a", "k1", LATER, increment={"n": 2}) == answer, "a key counts once"
+        other = make_store()
+        assert other.get_contact("a").attributes == {"vip": True, "n": 3}
+        assert [c.attributes for c in other.list_contacts(limit=9)] == [
+            {"vip": True, "n": 3},
+            {"n": 1},
+        ]
+        other.close()
+        last = LATER + timedelta(days=1)
+        store.save_contacts([contact("a", last, name="Zoe")])
+        assert store.get_contact("a").attributes == {"name": "Zoe", "vip": True, "n": 3}
+        change("a", "k2", last, increment={"n": 1}, addTags=["x", "y"], removeTags=["y"])
+        assert store.get_contact("a").attributes == {
+            "name": "Zoe",
+            "vip": True,
+            "n": 4,
+            "tags": ["x"],
+        }
+        assert store.get_contact("b").attributes == {"n": 1}
 
     def test_contacts_are_listed_by_id_and_paged(self, store: Any) -> None:
         ids = ["B", "a", "a0", "b", "é", "😀"]

@@ -1,7 +1,7 @@
 """What the Cloud API takes as a message, as far as the simulator checks it.
 
 Owns the reading of a request's JSON: envelope, type, then the type's own fields, in the order
-in which Meta looks. Imports the standard library only.
+in which Meta looks. Imports `reading` and `interactive`.
 """
 
 from __future__ import annotations
@@ -9,32 +9,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from service.channels.whatsapp.interactive import MEDIA, interactive_words, media_words
+from service.channels.whatsapp.reading import is_text, need, objects
+
 MAX_TEXT = 4096
 MAX_PARAMETER = 1024
-
-
-class Refused(Exception):
-    """The request is answered with an error of the Graph API."""
-
-    def __init__(self, code: int, details: str) -> None:
-        super().__init__(code, details)
-        self.code = code
-        self.details = details
-
-
-def need(met: bool, code: int, details: str) -> None:
-    """Refuse with `code` and `details` unless `met`."""
-    if not met:
-        raise Refused(code, details)
-
-
-def is_text(value: Any, pattern: str) -> bool:
-    """Whether `value` is a string that matches `pattern` from end to end."""
-    return isinstance(value, str) and re.fullmatch(pattern, value, re.DOTALL) is not None
+TYPES = ("text", "template", "interactive", *MEDIA)
 
 
 def checked(body: Any) -> str:
-    """Return the words of the message `body` if it would be taken: its text or parameters.
+    """Return the words of the message `body` if it would be taken: what the contact reads.
 
     Raises
     ------
@@ -52,10 +36,13 @@ def checked(body: Any) -> str:
     data = is_text(body.get("biz_opaque_callback_data", ""), ".{0,512}")
     need(data, 131009, "biz_opaque_callback_data must be a string of at most 512 characters")
     kind = body.get("type", "text")  # Meta's default
-    need(kind in ("text", "template"), 131051, "This simulator takes text and template only")
+    need(kind in TYPES, 131051, f"This simulator takes {', '.join(TYPES)} only")
     need(kind in body, 131008, f"The parameter {kind} is required")
     need(isinstance(body[kind], dict), 131009, f"{kind} must be an object")
-    return _text_words(body[kind]) if kind == "text" else _template_words(body[kind])
+    if kind in MEDIA:
+        return media_words(body[kind], kind)
+    words = {"text": _text_words, "template": _template_words, "interactive": interactive_words}
+    return words[kind](body[kind])
 
 
 def _text_words(text: dict[str, Any]) -> str:
@@ -77,26 +64,28 @@ def _template_words(template: dict[str, Any]) -> str:
     spoken = is_text(code, "[a-z]{2,3}(_[A-Z]{2,3})?")
     need(spoken, 131009, "template['language']['code'] must be a code such as pt_BR")
     words = []
-    for component in _objects(template, "components"):
+    for component in objects(template, "components"):
         part = component.get("type") in ("header", "body", "button")
         need(part, 131009, "A component's type must be header, body or button")
-        for parameter in _objects(component, "parameters"):
+        if component["type"] == "button":
+            kinds = ("url", "quick_reply", "copy_code", "flow", "catalog")
+            need(component.get("sub_type") in kinds, 131009, "A button needs a known sub_type")
+            place = is_text(str(component.get("index")), "[0-9]")
+            need(place, 131009, "A button needs its index from 0 to 9")
+        for parameter in objects(component, "parameters"):
             need(is_text(parameter.get("type"), ".+"), 131008, "A parameter needs a type")
             if parameter["type"] == "text":
                 need(is_text(parameter.get("text"), ".+"), 131008, "A text is missing")
                 words.append(parameter["text"])
+            elif parameter["type"] in MEDIA:
+                file = parameter.get(parameter["type"])
+                need(isinstance(file, dict), 131008, "A file is missing")
+                media_words(file, parameter["type"])
     for text in words:
         bad = re.search(r"[\n\r\t]| {5}", text)
         need(not bad, 132018, "Param text cannot have new-line/tab or 5 spaces in a row")
         need(len(text) <= MAX_PARAMETER, 132005, "The translated text would be too long")
     return "\n".join(words)
-
-
-def _objects(parent: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    items = parent.get(name, [])
-    fine = isinstance(items, list) and all(isinstance(item, dict) for item in items)
-    need(fine, 131009, f"{name} must be a list of objects")
-    return list(items)
 
 
 def template_name(body: dict[str, Any]) -> str | None:

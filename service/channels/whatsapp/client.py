@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ import httpx
 
 from flowkit.errors import SettingsError
 from flowkit.nodetype import Outcome
+from service.channels.deadline import NEVER_SENT, until
 from service.channels.whatsapp.errors import graph_error
 
 MAX_CONNECTIONS = 64
@@ -37,14 +38,10 @@ MAX_ERROR_TEXT = 500
 MAX_ID = 512
 MAX_CODE = 10_000_000
 
-NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
-"""The exceptions that httpx raises only before it writes the request."""
+WORDS = {"text", "body", "caption", "title", "description", "display_text", "button"} | {
+    "filename", "payload", "coupon_code"
+}  # fmt: skip
+"""Names of the fields that hold what the contact reads or answers."""
 
 _PHONE = re.compile(r"\+[1-9][0-9]{4,14}")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -167,14 +164,7 @@ class WhatsAppClient:
         self._http.close()
 
     def _post(self, content: bytes, deadline: float) -> tuple[int, bytes]:
-        def before_writing(event: str, info: Mapping[str, Any]) -> None:
-            if event.endswith("send_request_headers.started") and monotonic() >= deadline:
-                raise httpx.ConnectTimeout("the time was up before the request was written")
-
-        extensions = {
-            "timeout": _Remaining(deadline, self._connect_timeout),
-            "trace": before_writing,
-        }
+        extensions = until(deadline, self._connect_timeout)
         body = bytearray()
         with self._http.stream(
             "POST", self._url, content=content, extensions=extensions
@@ -185,28 +175,6 @@ class WhatsAppClient:
                 if len(body) > MAX_ANSWER_BYTES or monotonic() >= deadline:
                     break
         return response.status_code, bytes(body)
-
-
-class _Remaining(Mapping[str, float]):
-    """The time-outs of a call, each cut to what is left when its phase begins.
-
-    httpx reads ``pool``, ``connect``, ``write`` and ``read`` from the request's time-outs as
-    it gets there; fixed numbers would add up to four times the time-out.
-    """
-
-    def __init__(self, deadline: float, connect: float) -> None:
-        self._deadline = deadline
-        self._connect = connect
-
-    def __getitem__(self, phase: str) -> float:
-        left = max(self._deadline - monotonic(), 0.001)  # 0 would mean "do not block"
-        return min(left, self._connect) if phase == "connect" else left
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(("connect", "read", "write", "pool"))
-
-    def __len__(self) -> int:
-        return 4
 
 
 def _read(status: int, body: bytes, hidden: list[str]) -> Outcome:
@@ -294,11 +262,11 @@ def _storable(text: str) -> str:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """Yield what the message says: every text, body or caption in it of 3 characters or more."""
+    """Yield what the message says, where it is of 3 characters or more."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for name, item in items:
         if isinstance(item, str):
-            if name in ("text", "body", "caption") and len(item.strip()) >= 3:
+            if name in WORDS and len(item.strip()) >= 3:
                 yield item
         elif isinstance(item, (dict, list)):
             yield from _words(item)

@@ -1,7 +1,8 @@
 """A local stand-in for the WhatsApp Cloud API, with a ledger and faults on demand.
 
-Answers ``POST /v{n}.{m}/{phone-number-id}/messages`` in the documented shapes for text and
-template messages; every other type is refused with code 131051. It is stricter than Meta in
+Answers ``POST /v{n}.{m}/{phone-number-id}/messages`` in the documented shapes for texts, templates,
+files (image, video, document) and interactive messages (buttons, lists, links); every other type
+is refused with code 131051. It is stricter than Meta in
 one point: a recipient without ``+`` is refused with 131009, where Meta would put its own
 country code in front and write to a stranger. It keeps no registry of templates.
 
@@ -32,8 +33,9 @@ from flowkit.clock import Clock, SystemClock
 from flowkit.errors import Invalid
 from flowkit.problems import Problem, pointer
 from flowkit.wire import iso
-from service.channels.whatsapp.acceptance import Refused, checked, is_text, need, template_name
+from service.channels.whatsapp.acceptance import checked, template_name
 from service.channels.whatsapp.errors import graph_error
+from service.channels.whatsapp.reading import Refused, is_text, need
 
 MAX_BODY = 1024 * 1024
 MAX_DEPTH = 64
@@ -67,8 +69,8 @@ def create_simulator(token: str, *, clock: Clock | None = None) -> Flask:
     first, as ``{items, nextCursor}``; pass ``nextCursor`` as ``since`` for the next page.
     ``DELETE`` clears. ``POST /_simulator/rules`` takes ``{to?, text?, template?, times?}``
     to choose messages (all that are given must fit; the oldest fitting rule acts; `text` is
-    found in a text's body or a template's parameters) and what happens to them: ``code``
-    refuses with that error, ``latencyMs`` waits first, ``fault`` breaks the answer:
+    found in what the contact reads, of a template in its parameters) and what happens to them:
+    ``code`` refuses with that error, ``latencyMs`` waits first, ``fault`` breaks the answer:
 
     - ``timeout_after_accept``: takes the message, waits (`latencyMs`, 30 s unless told),
       then hangs up without an answer; ``timeout_before_accept``: the same, not taken

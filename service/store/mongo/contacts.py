@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from flowkit.contacts import Contact
+from flowkit.contacts import Contact, cell_of, shown
 from flowkit.errors import NotFound
 from service.store.mongo.database import DUPLICATE, MongoDatabase
-from service.store.mongo.documents import ContactDocument, Mapper
+from service.store.mongo.documents import CellDocument, ContactDocument, Mapper
 
 _contacts = Mapper(Contact, ContactDocument)
 
@@ -40,10 +41,17 @@ class MongoContacts:
         document = self._db.rows(ContactDocument).find_one({"_id": contact_id})
         if document is None:
             raise NotFound(f"there is no contact {contact_id}")
-        found: Contact = _contacts.read(document)
-        return found
+        (contact,) = self._shown([_contacts.read(document)])
+        return contact
 
     def list_contacts(self, *, after: str | None = None, limit: int) -> list[Contact]:
         query: dict[str, Any] = {"_id": {"$gt": after}} if after is not None else {}
         found = self._db.rows(ContactDocument).find(query).sort("_id", ASCENDING).limit(limit)
-        return [_contacts.read(document) for document in found]
+        return self._shown([_contacts.read(document) for document in found])
+
+    def _shown(self, told: list[Contact]) -> list[Contact]:
+        """Return contacts with what flows have changed of them."""
+        cells = {"_id": {"$in": [cell_of(contact.id) for contact in told]}}
+        found = self._db.rows(CellDocument).find(cells, {"state": 1})
+        changes = {cell["_id"]: json.loads(cell["state"]) for cell in found}
+        return [shown(contact, changes.get(cell_of(contact.id))) for contact in told]

@@ -31,6 +31,8 @@ from flowkit.errors import SettingsError, StoreTooNew, StoreUnavailable
 from service.store.mongo.documents import (
     DOCUMENTS,
     TTL,
+    CellAnswerDocument,
+    CellDocument,
     ExecutionDocument,
     TriggerKeyDocument,
 )
@@ -141,7 +143,8 @@ class MongoDatabase:
                 self._index(document, spec)
         # Two days at the least: a day is counted when it is over, also what ended first in it.
         self._expiry(ExecutionDocument, retention_days and max(retention_days, 2) * 86_400)
-        self._expiry(TriggerKeyDocument, key_hours * 3_600)
+        for document in (TriggerKeyDocument, CellDocument, CellAnswerDocument):
+            self._expiry(document, key_hours * 3_600)
         self._shard()
 
     def _check_version(self) -> None:

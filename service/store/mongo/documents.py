@@ -26,6 +26,7 @@ from flowkit.execution import DayCount, Execution
 from flowkit.flow import Flow, FlowVersion
 from flowkit.wire import camel, canonical
 from service.store.base import ApiKey, TriggerKey
+from service.store.cells import Cell, CellAnswer
 
 R = TypeVar("R")
 
@@ -178,6 +179,10 @@ TriggerKeyDocument = _document(TriggerKey, "trigger_keys", {"fields": ["created_
 BroadcastDocument = _document(
     Broadcast, "broadcasts", ("-created_at", "-id"), {"fields": ["next_at"], "sparse": True}
 )
+CellDocument = _document(Cell, "cells", {"fields": ["expires_at"], "name": TTL, "sparse": True})
+CellAnswerDocument = _document(
+    CellAnswer, "cell_answers", {"fields": ["created_at"], "name": TTL}, key="key"
+)
 ApiKeyDocument = _document(ApiKey, "api_keys", {"fields": ["digest"], "unique": True}, key="name")
 DayCountDocument = _document(DayCount, "metrics", ("day", "flow_id"), key=None)
 
@@ -188,6 +193,8 @@ DOCUMENTS: tuple[type[Document], ...] = (
     ContactDocument,
     TriggerKeyDocument,
     BroadcastDocument,
+    CellDocument,
+    CellAnswerDocument,
     ApiKeyDocument,
     DayCountDocument,
 )

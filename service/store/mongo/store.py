@@ -11,6 +11,7 @@ from pymongo.errors import ConnectionFailure
 
 from flowkit.errors import StoreUnavailable
 from service.store.mongo.broadcasts import MongoBroadcasts
+from service.store.mongo.cells import MongoCells
 from service.store.mongo.contacts import MongoContacts
 from service.store.mongo.counts import MongoCounts
 from service.store.mongo.database import MongoDatabase, short
@@ -46,6 +47,7 @@ class MongoStore(
     MongoCounts,
     MongoWork,
     MongoContacts,
+    MongoCells,
     MongoTriggers,
     MongoBroadcasts,
     MongoKeys,

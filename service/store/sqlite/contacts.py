@@ -6,12 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from flowkit.contacts import Contact
+from flowkit.contacts import Contact, cell_of, shown
 from flowkit.errors import NotFound
 from flowkit.wire import canonical, from_ms, to_ms
 from service.store.sqlite.file import SqliteFile
 
 COLUMNS = "id, attributes, created_at, updated_at"
+SHOWN = f"""
+SELECT contacts.id, attributes, created_at, updated_at, state
+FROM contacts LEFT JOIN cells ON cells.id = '{cell_of("")}' || contacts.id
+"""
 
 
 class SqliteContacts:
@@ -36,7 +40,7 @@ class SqliteContacts:
 
     def get_contact(self, contact_id: str) -> Contact:
         with self._file.reading() as c:
-            row = c.execute(f"SELECT {COLUMNS} FROM contacts WHERE id=?", (contact_id,)).fetchone()
+            row = c.execute(f"{SHOWN} WHERE contacts.id=?", (contact_id,)).fetchone()
         if row is None:
             raise NotFound(f"there is no contact {contact_id}")
         return _read(row)
@@ -44,16 +48,17 @@ class SqliteContacts:
     def list_contacts(self, *, after: str | None = None, limit: int) -> list[Contact]:
         with self._file.reading() as c:
             rows = c.execute(
-                f"SELECT {COLUMNS} FROM contacts WHERE id > ? ORDER BY id LIMIT ?",
+                f"{SHOWN} WHERE contacts.id > ? ORDER BY contacts.id LIMIT ?",
                 (after or "", limit),
             ).fetchall()
         return [_read(row) for row in rows]
 
 
 def _read(row: Sequence[Any]) -> Contact:
-    return Contact(
+    told = Contact(
         id=row[0],
         attributes=json.loads(row[1]),
         created_at=from_ms(row[2]),
         updated_at=from_ms(row[3]),
     )
+    return shown(told, json.loads(row[4]) if row[4] else None)

@@ -11,6 +11,13 @@ from flowkit.wire import to_ms
 from service.store.sqlite.file import SqliteFile
 from service.store.sqlite.rows import HEAD, fill, read_head
 
+KEPT_AS_KEYS = (
+    ("trigger_keys", "id", "created_at"),
+    ("cells", "id", "expires_at"),
+    ("cell_answers", "key", "created_at"),
+)
+"""Tables whose rows go by the age of trigger keys, with their key and where the age counts from."""
+
 
 class SqliteRetention:
     """The verbs of `service.store.base.Executions` that are about ended ones."""
@@ -57,12 +64,14 @@ class SqliteRetention:
                 ).fetchall()
             c.executemany("DELETE FROM executions WHERE id=?", gone)
             _delete_parts(c, gone)
-            forgotten = c.execute(
-                "DELETE FROM trigger_keys WHERE id IN "
-                "(SELECT id FROM trigger_keys WHERE created_at < ? ORDER BY created_at LIMIT ?)",
-                (to_ms(keys), limit),
-            )
-            return len(gone) + forgotten.rowcount
+            removed = len(gone)
+            for table, key, age in KEPT_AS_KEYS:
+                removed += c.execute(
+                    f"DELETE FROM {table} WHERE {key} IN "
+                    f"(SELECT {key} FROM {table} WHERE {age} < ? ORDER BY {age} LIMIT ?)",
+                    (to_ms(keys), limit),
+                ).rowcount
+            return removed
 
         return self._file.write(work, durable=False)
 

@@ -159,7 +159,17 @@ CREATE TABLE metrics (
 );
 CREATE INDEX metrics_by_day ON metrics (day, flow_id)
 """
-MIGRATIONS = (_FIRST, _SECOND)
+_CELLS = """
+CREATE TABLE cells (id TEXT PRIMARY KEY, state TEXT NOT NULL, expires_at INTEGER) WITHOUT ROWID;
+CREATE INDEX cells_expiring ON cells (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE cell_answers (
+    key TEXT PRIMARY KEY,
+    answer TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX cell_answers_by_age ON cell_answers (created_at)
+"""
+MIGRATIONS = (_FIRST, _SECOND, _CELLS)
 """What makes an empty file one of version 1, that one of version 2, and so on."""
 
 HEAD = (

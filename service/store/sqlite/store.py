@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from service.store.sqlite.broadcasts import SqliteBroadcasts
+from service.store.sqlite.cells import SqliteCells
 from service.store.sqlite.contacts import SqliteContacts
 from service.store.sqlite.counts import SqliteCounts
 from service.store.sqlite.elections import SqliteElections
@@ -26,6 +27,7 @@ class SqliteStore(
     SqliteCounts,
     SqliteWork,
     SqliteContacts,
+    SqliteCells,
     SqliteTriggers,
     SqliteBroadcasts,
     SqliteKeys,
