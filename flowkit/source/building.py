@@ -194,9 +194,9 @@ class _Building:
             return None
         following = self.flow.targets(node_id, rest)
         shared = ended & self._reached(following, node_id)
-        if any(self.types[node] != "END" for node in shared):
+        if any(self.types[node] != "END" or node in following for node in shared):
             return None
-        return None if any(self.types.get(node) == "END" for node in following) else rest
+        return rest
 
     def _reached(self, starts: Iterable[str], past: str) -> set[str]:
         """Return the nodes that can be reached, the starts among them, but not by way of `past`."""
