@@ -164,6 +164,7 @@ class Worker:
     events: list[Event] = field(default_factory=list)
     flying: list[Performance] = field(default_factory=list)
     done: dict[str, Performance] = field(default_factory=dict)
+    epochs: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def claim(self, limit: int = 1000) -> int:
         """Claim; return how many branches were given."""
@@ -198,6 +199,9 @@ class Worker:
         if answer.outcome == "ok":
             self.held, self.events = turn.claim, []
             self.flying += turn.effects
+            for performance in turn.effects:
+                epoch = turn.claim.branches[performance.branch_id].epoch
+                self.epochs[performance.key, performance.attempt] = epoch
             self.world.performed += turn.effects
         elif answer.outcome == "lost":
             self.held = engine.with_runs(self.held, answer.runs)
@@ -225,7 +229,9 @@ class Worker:
     def end(self, performance: Performance, outcome: Outcome) -> None:
         """Take in how an effect ended: as an event, or as evidence if the branch is gone."""
         self.flying.remove(performance)
-        if self.held is not None and performance.branch_id in self.held.branches:
+        branch = self.held.branches.get(performance.branch_id) if self.held else None
+        # One that was lost and claimed anew is another's: what was begun before is late.
+        if branch and branch.epoch == self.epochs[performance.key, performance.attempt]:
             self.events.append(Ended(performance.branch_id, outcome, self.world.now))
             self.done[performance.branch_id] = performance
         else:
