@@ -34,6 +34,7 @@ from flowkit.validate import validate as validate
 
 if _typing.TYPE_CHECKING:
     from flowkit.client import Client as Client
+    from flowkit.planning import plan as plan
     from flowkit.simulation import After as After
     from flowkit.simulation import Behaviour as Behaviour
     from flowkit.simulation import Channel as Channel
@@ -53,6 +54,7 @@ _LATER = {
     "Prices": "flowkit.simulation",
     "Reaction": "flowkit.simulation",
     "Simulation": "flowkit.simulation",
+    "plan": "flowkit.planning",
     "simulate": "flowkit.simulation",
     "test": "flowkit.trial",
 }

@@ -13,20 +13,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, Self
 
+from flowkit.calling import branch_keywords, signature
 from flowkit.errors import Invalid
 from flowkit.fields import specs, unparse
 from flowkit.graph import Edge, Node
 from flowkit.nodetype import (
     NodeType,
-    branch_keywords,
     describe,
     node_types,
-    signature,
     with_verb,
 )
 from flowkit.problems import Problem
 
 NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TRIGGER_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _VISIT = re.compile(r".*_v[0-9]+", re.DOTALL)
 
 
@@ -196,8 +196,9 @@ class Fluent:
     def _new_id(self, type_name: str, given: str | None) -> str:
         taken = {node.id for node in self.nodes}
         if given is not None:
-            if not isinstance(given, str) or not is_node_id(given):
-                _refuse("node.id", f"{given!r} is no node id: {NODE_ID_RULE}")
+            found = check_node_id(given)
+            if found:
+                raise Invalid(found)
             if given in taken:
                 _refuse("node.duplicate_id", f"There is a node {given!r} already.")
             return given
@@ -233,6 +234,13 @@ NODE_ID_RULE = (
 )
 
 
+def check_node_id(value: Any, path: str = "") -> list[Problem]:
+    """Return what is wrong with a node's id."""
+    if isinstance(value, str) and is_node_id(value):
+        return []
+    return [Problem("node.id", path, f"{value!r} is no node id: {NODE_ID_RULE}")]
+
+
 def _edges(ends: Iterable[OpenEnd], target: str) -> list[Edge]:
     return [
         Edge(
@@ -256,3 +264,18 @@ def _doc(cls: type[NodeType]) -> str:
 
 def _refuse(code: str, message: str) -> NoReturn:
     raise Invalid([Problem(code, "", message)])
+
+
+def check_name(name: Any) -> list[Problem]:
+    """Return what is wrong with a flow's name."""
+    if isinstance(name, str) and name.strip():
+        return []
+    return [Problem("flow.name", "/name", "A flow needs a name.")]
+
+
+def check_trigger_type(trigger_type: Any) -> list[Problem]:
+    """Return what is wrong with a trigger type."""
+    if isinstance(trigger_type, str) and TRIGGER_TYPE.fullmatch(trigger_type):
+        return []
+    message = "A trigger type is 1 to 128 of A-Z a-z 0-9 _ . - such as cart_abandoned."
+    return [Problem("flow.trigger_type", "/triggerType", message)]

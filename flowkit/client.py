@@ -124,6 +124,28 @@ class Client(BroadcastCalls):
         """Return one flow as it is stored now."""
         return self._stored("GET", path_of("flows", flow_id))
 
+    def deployed(self, flow: Flow) -> Flow | None:
+        """Return the flow that a push of `flow` would update, or None when it would be new.
+
+        Raises
+        ------
+        Invalid
+            When several flows have the name of `flow`, which has no id.
+        """
+        flow_id = flow.id or self._id_of(flow.name)
+        return None if flow_id is None else self.flow(flow_id)
+
+    def under_way(self, flow: Flow | str) -> dict[int, dict[str, int]]:
+        """Return how many executions of a flow have not ended, by version and status."""
+        counts: dict[int, dict[str, int]] = {}
+        for status in ("running", "delayed"):
+            query = _query(flow, status, None, None, None)
+            for execution in self._items("/api/executions", query):
+                if execution["status"] == status:
+                    of_version = counts.setdefault(execution["flowVersion"], {})
+                    of_version[status] = of_version.get(status, 0) + 1
+        return counts
+
     def trigger(
         self,
         trigger_type: str,

@@ -2,20 +2,19 @@
 
 Owns the record, its JSON in and out, the fluent start, and the look-ups that the engine makes for
 every node. Imports `build`, `graph`, `layout`, `nodetype`, `shape`, `errors`, `problems`;
-`validate` and `trial` only when asked.
+`validate`, `trial`, `source`, `view`, `diff` and `picture` only when asked.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from flowkit.build import Fluent, OpenEnd
+from flowkit.build import Fluent, OpenEnd, check_name, check_node_id, check_trigger_type
 from flowkit.errors import Invalid, NotFound
 from flowkit.fields import unparse
 from flowkit.graph import Edge as Edge
@@ -30,10 +29,9 @@ from flowkit.shape import Shape, shape_of
 from flowkit.wire import INTERNAL
 
 if TYPE_CHECKING:
+    from flowkit.diff import Diff
     from flowkit.trial import Journey
     from flowkit.validate.timing import Timing
-
-TRIGGER_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -59,6 +57,8 @@ class Flow(Fluent, Record):
         Id of a flow that is stored already.
     settings : dict, optional
         JSON settings of the flow.
+    start : str, optional
+        Id of the TRIGGER node.
 
     Attributes
     ----------
@@ -112,13 +112,14 @@ class Flow(Fluent, Record):
         idempotency_key: str | None = None,
         id: str | None = None,
         settings: dict[str, Any] | None = None,
+        start: str = "trigger_1",
     ) -> None:
-        found = check_name(name) + check_trigger_type(trigger)
+        found = check_name(name) + check_trigger_type(trigger) + check_node_id(start, "/start")
         if found:
             raise Invalid(found)
         given: dict[str, Any] = {} if contact is None else {"contact": contact}
         config = unparse(Trigger(filter=filter, idempotency_key=idempotency_key, **given)) | given
-        start = Node("trigger_1", "TRIGGER", config=config)
+        first = Node(start, "TRIGGER", config=config)
         values = {
             "id": id,
             "name": name,
@@ -126,7 +127,7 @@ class Flow(Fluent, Record):
             "is_active": False,
             "is_paused": False,
             "version": 0,
-            "nodes": (start,),
+            "nodes": (first,),
             "edges": (),
             "settings": _json(settings or {}, "/settings"),
             "created_at": None,
@@ -134,7 +135,7 @@ class Flow(Fluent, Record):
             "extra": {},
             "said": {},
         }
-        self.__dict__.update(values, _ends=(OpenEnd("trigger_1", None),))
+        self.__dict__.update(values, _ends=(OpenEnd(start, None),))
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what is cached: it can be built again, and classes of a notebook do not pickle.
@@ -216,6 +217,52 @@ class Flow(Fluent, Record):
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the document as JSON text."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def to_python(self) -> str:
+        """Return Python source that makes this flow and assigns it to ``flow``.
+
+        It is what one would write with the building methods; what they cannot make follows as
+        nodes, edges and a view, or the whole as its document. Running it gives the same flow.
+        """
+        from flowkit.source import to_python
+
+        return to_python(self)
+
+    def with_view(self, view: dict[str, Any]) -> Self:
+        """Return the flow with what a canvas or a store keeps beside its meaning.
+
+        Parameters
+        ----------
+        view : dict
+            Keys of the flow's document, such as ``isActive`` or ``viewport``. ``nodes`` and
+            ``edges`` are objects by id, in the order that the lists take. A node that is named
+            has its position, and all else that is not its meaning, from here alone, and an edge
+            its label; a ``config`` adds fields that are spelled although they are at their
+            default.
+
+        Raises
+        ------
+        Invalid
+            When an id is unknown or the document is none of a flow.
+        """
+        from flowkit.view import put_on
+
+        return put_on(self, view)
+
+    def diff(self, other: Flow) -> Diff:
+        """Return what differs from this flow to `other`, by meaning; see `flowkit.diff`."""
+        from flowkit.diff import diff
+
+        return diff(self, other)
+
+    def to_svg(self) -> str:
+        """Return a picture of the flow, as SVG text."""
+        from flowkit.picture import flow_svg
+
+        return flow_svg(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_svg()
 
     def content(self) -> dict[str, Any]:
         """Return what executions depend on, in a canonical order: what a version is a version of.
@@ -439,18 +486,3 @@ def _json(value: Any, path: str) -> Any:
     if found:
         raise Invalid(found)
     return made
-
-
-def check_name(name: Any) -> list[Problem]:
-    """Return what is wrong with a flow's name."""
-    if isinstance(name, str) and name.strip():
-        return []
-    return [Problem("flow.name", "/name", "A flow needs a name.")]
-
-
-def check_trigger_type(trigger_type: Any) -> list[Problem]:
-    """Return what is wrong with a trigger type."""
-    if isinstance(trigger_type, str) and TRIGGER_TYPE.fullmatch(trigger_type):
-        return []
-    message = "A trigger type is 1 to 128 of A-Z a-z 0-9 _ . - such as cart_abandoned."
-    return [Problem("flow.trigger_type", "/triggerType", message)]

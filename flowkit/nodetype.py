@@ -21,7 +21,7 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform
 
 from flowkit.errors import Invalid, NotFound
-from flowkit.fields import field, json_schema, normalise, parse
+from flowkit.fields import field, json_schema, normalise, parse, specs
 from flowkit.problems import Problem, errors, pointer
 from flowkit.retry import ONCE, RetryPolicy
 
@@ -296,6 +296,15 @@ class NodeType:
         """
         return cls(*args, **kwargs)
 
+    def to_call(self) -> dict[str, Any]:
+        """Return the arguments, by name, with which `from_call` makes this node.
+
+        They are the fields that are not at their default. A subclass whose `from_call` takes
+        others overrides it; what is not a field is JSON data, with conditions as `Expr`.
+        """
+        values = {spec.name: (getattr(self, spec.name), spec.default) for spec in specs(type(self))}
+        return {name: value for name, (value, default) in values.items() if value != default}
+
     def outputs(self) -> tuple[Handle, ...]:
         """Return the ways out of a node with this config."""
         return self.handles
@@ -455,42 +464,3 @@ def read_node(name: str, config: Mapping[str, Any], path: str = "") -> NodeType:
     if made is None:
         raise Invalid(errors(found))
     return made
-
-
-def signature(cls: type[NodeType]) -> inspect.Signature:
-    """Return the signature of a node type's builder method.
-
-    It is that of `from_call`, whose ``**`` stands for the fields that it does not name, then the
-    ways out by keyword, ``on`` where the ways out depend on the config, then ``id``.
-    """
-    named: dict[str, inspect.Parameter] = {}
-    rest = _parameters(cls)
-    for name, parameter in _parameters(cls.from_call).items():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            named |= {name: rest[name] for name in rest if name not in named}
-        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
-            named[name] = parameter
-    dynamic = () if cls.outputs is NodeType.outputs else ("on",)
-    for name in (*branch_keywords(cls), *dynamic, "id"):
-        named.setdefault(
-            name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
-        )
-    return inspect.Signature(list(named.values()))
-
-
-def _parameters(callable_: Any) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(callable_, eval_str=True).parameters
-    except NameError:  # annotations that name what a function defined
-        return inspect.signature(callable_).parameters
-
-
-def branch_keywords(cls: type[NodeType]) -> dict[str, str]:
-    """Return the builder arguments that take what follows a handle, and that handle's id."""
-    words = {}
-    for handle in cls.handles:
-        if handle.id is not None:
-            word = handle.keyword or handle.id
-            if word.isidentifier():
-                words[word] = handle.id
-    return words

@@ -1,8 +1,8 @@
-"""The command line: ``flowkit demo | up | api | worker | simulator | keys | archive | validate``.
+"""The command line: ``flowkit demo``, ``up``, ``worker``, ``validate``, ``plan`` and others.
 
 Owns commands, options and exit statuses: 0 done, 1 not as it should be, 2 cannot run as it is
-set up, 3 the store's server does not answer. May import everything of the service; each command
-imports what it needs itself.
+set up, 3 the store's server does not answer (``plan`` has its own). May import everything of the
+service; each command imports what it needs itself.
 """
 
 from __future__ import annotations
@@ -267,6 +267,65 @@ def validate(file: Path) -> None:
         for problem in problems:
             click.echo(f"  {problem}")
     sys.exit(1 if wrong else 0)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--url", default="http://127.0.0.1:5000", show_default=True, help="The service.")
+@click.option("--key", envvar="FLOWKIT_API_KEY", help="Its key (FLOWKIT_API_KEY).")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Compare with the flows in this file; no service is asked.",
+)
+def plan(file: Path, url: str, key: str | None, against: Path | None) -> None:
+    """Tell what pushing the flows in FILE would change; nothing is stored.
+
+    The exit status is 0 when nothing changes, 2 when something does, and 1 when a flow has errors
+    or the service cannot be asked.
+    """
+    from flowkit.client import Client
+    from flowkit.errors import FlowkitError, SettingsError
+    from service.plan_command import ERROR, run
+
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        if against is not None:
+            sys.exit(run(_documents(file), None, _documents(against)))
+        if not key:
+            raise SettingsError("plan needs the service's key: give --key or FLOWKIT_API_KEY")
+        with Client(url, api_key=key) as client:
+            sys.exit(run(_documents(file), client))
+    except FlowkitError as error:
+        click.echo(f"flowkit: {' '.join(str(error).splitlines())}", err=True)
+        sys.exit(ERROR)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--from", "name", help="The starter flow, such as abandoned-cart.")
+@click.option("--list", "lists", is_flag=True, help="Only tell which starter flows there are.")
+def new(file: Path | None, name: str | None, lists: bool) -> None:
+    """Write a starter flow into FILE, or print it where there is none; FILE must be new."""
+    from flowkit.errors import SettingsError
+    from flowkit.gallery import source, starters
+
+    if lists or name is None:
+        for starter, about in starters().items():
+            click.echo(f"{starter:<24}{about}")
+        if not lists:
+            raise SettingsError("say which one: flowkit new --from NAME [FILE]")
+        return
+    text = source(name)
+    if file is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(text)
+    except OSError as error:
+        raise SettingsError(f"cannot write {file}: {error}") from error
+    click.echo(f"{file}: try `flowkit validate {file}`")
 
 
 def _summary(problems: list[Problem]) -> str:

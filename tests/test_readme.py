@@ -6,7 +6,10 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 import flowkit as fk
+from flowkit import nodetype
 from flowkit.nodetype import describe
 from service.demo.flow import abandoned_cart
 from service.settings import PREFIX, Settings
@@ -30,7 +33,9 @@ def test_the_first_example_is_the_flow_of_the_demonstration() -> None:
     assert [node.type for node in flow.nodes] == [node.type for node in abandoned_cart.nodes]
 
 
-def test_the_node_type_of_the_readme_works() -> None:
+def test_the_node_type_of_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodetype.node_types()
+    monkeypatch.setattr(nodetype, "_registry", dict(nodetype._registry))
     names: dict[str, object] = {"fk": fk, "__name__": "readme"}
     run(BLOCKS[2], names)
     flow = fk.Flow("Tag", trigger="test").then(names["AddTag"](tag="x")).end()  # type: ignore[operator]

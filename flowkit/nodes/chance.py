@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flowkit.fields import field, normalise
 from flowkit.nodetype import Context, Handle, Next, NodeType, check_ways
@@ -88,6 +89,15 @@ class Split(NodeType, type="SPLIT", category="LOGIC", verb="split"):
                 Arm(id=id, weight=weight, holdout=id == holdout) for id, weight in branches.items()
             ]
         return cls(branches=branches, salt=salt)
+
+    def to_call(self) -> dict[str, Any]:
+        """Return the weights by name, where one arm at most is a control group."""
+        held = [one.id for one in self.branches if one.holdout]
+        if len(held) > 1:
+            return super().to_call()
+        weights = {one.id: one.weight for one in self.branches}
+        given = {"holdout": held[0] if held else None, "salt": self.salt}
+        return {"branches": weights} | {k: v for k, v in given.items() if v is not None}
 
     def outputs(self) -> tuple[Handle, ...]:
         """Return a way out for each arm."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from flowkit.duration import MAX_SECONDS, SECONDS
 from flowkit.errors import Invalid
@@ -45,6 +45,10 @@ class Delay(NodeType, type="DELAY", category="TIME", verb="delay"):
             raise Invalid([Problem("config.delay", "", message)])
         unit, amount = chosen[0]
         return cls(amount=amount, unit=unit)  # type: ignore[arg-type]
+
+    def to_call(self) -> dict[str, Any]:
+        """Return the amount under the name of its unit."""
+        return {self.unit: self.amount}
 
     def check(self) -> Iterable[Problem]:
         """Hold the whole to five years."""

@@ -1,11 +1,10 @@
-"""Rules about what a flow and each of its nodes say. Imports `subject`, `flow`, `build`."""
+"""Rules about what a flow and each of its nodes say. Imports `subject`, `options`, `build`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowkit.build import NODE_ID_RULE, is_node_id
-from flowkit.flow import check_name, check_trigger_type
+from flowkit.build import check_name, check_node_id, check_trigger_type
 from flowkit.options import check_options
 from flowkit.problems import Problem, pointer
 from flowkit.validate.subject import Subject
@@ -26,8 +25,7 @@ def node_ids(subject: Subject) -> Iterator[Problem]:
     """Require well-formed ids of nodes, each used once."""
     for index, node in enumerate(subject.flow.nodes):
         path = pointer("nodes", index, "id")
-        if not is_node_id(node.id):
-            yield Problem("node.id", path, f"{node.id!r} is no node id: {NODE_ID_RULE}")
+        yield from check_node_id(node.id, path)
         if subject.index_of[node.id] != index:
             message = f"There is another node {node.id!r}; ids are unique in a flow."
             yield Problem("node.duplicate_id", path, message)

@@ -1,0 +1,116 @@
+"""``flowkit plan``: status 0 for no change, 2 for changes, 1 for errors; and ``flowkit new``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flowkit.testing import SIMPLE
+from service.cli import main
+from service.server import free_port
+from tests.cli.program import refused
+
+GOOD = 'import flowkit as fk\nflow = fk.Flow("G", trigger="t").delay(days=1).end()\n'
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the program where files are, as its user does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLOWKIT_API_KEY", raising=False)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.path", [*sys.path])
+            patch.setattr("sys.argv", ["flowkit", *arguments])
+            try:
+                main()
+                status: object = 0
+            except SystemExit as caught:
+                status = caught.code
+        output = capsys.readouterr()
+        return int(str(status or 0)), output.out, output.err
+
+    return call
+
+
+def test_against_another_file(run: Run) -> None:
+    Path("old.py").write_text(GOOD)
+    Path("new.py").write_text(GOOD.replace("days=1", "days=2"))
+    assert run("plan", "old.py", "--against", "old.py") == (
+        0,
+        "G: never published\n  no change\n",
+        "",
+    )
+    status, out, err = run("plan", "new.py", "--against", "old.py")
+    assert (status, err) == (2, "")
+    assert "~ node delay_1 /config/amount: 1 -> 2" in out
+
+
+def test_a_flow_that_the_other_file_has_not_is_new(run: Run) -> None:
+    Path("old.json").write_text(json.dumps(SIMPLE.to_dict()))
+    Path("new.py").write_text(GOOD)
+    assert run("plan", "new.py", "--against", "old.json") == (2, "G: new, 3 nodes\n", "")
+
+
+def test_flows_are_found_by_id_first(run: Run) -> None:
+    Path("old.json").write_text(json.dumps(SIMPLE.to_dict()))
+    Path("new.json").write_text(json.dumps(SIMPLE.replace(name="Renamed").to_dict()))
+    status, out, _ = run("plan", "new.json", "--against", "old.json")
+    assert status == 2
+    assert '~ flow /name: "Simple" -> "Renamed"' in out
+
+
+def test_errors_are_status_1(run: Run) -> None:
+    Path("flow.py").write_text(GOOD + 'draft = fk.Flow("D", trigger="t")\n')
+    Path("none.json").write_text("[]")
+    status, out, _ = run("plan", "flow.py", "--against", "flow.py")
+    assert (status, out.count("no change")) == (1, 2)
+    assert run("plan", "none.json", "--against", "none.json")[0] == 1
+    assert run("plan", "missing.py", "--against", "none.json")[0] == 1
+    status, _, err = run("plan", "flow.py")
+    assert (status, "--key or FLOWKIT_API_KEY" in err) == (1, True)
+
+
+def test_a_service_that_is_not_there_is_status_1(run: Run) -> None:
+    Path("flow.py").write_text(GOOD)
+    url = f"http://127.0.0.1:{free_port()}"
+    status, _, err = run("plan", "flow.py", "--url", url, "--key", "k")
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert "cannot reach" in err
+
+
+class TestNew:
+    """A starter flow is written to a file that was not there."""
+
+    def test_it_is_written_and_valid(self, run: Run) -> None:
+        status, _, err = run("new", "--from", "abandoned-cart", "cart.py")
+        assert (status, err) == (0, "")
+        assert run("validate", "cart.py")[:2] == (0, "cart.py: flow: no problems\n")
+
+    def test_it_is_printed_where_there_is_no_file(self, run: Run) -> None:
+        run("new", "--from", "win-back", "flow.py")
+        assert run("new", "--from", "win-back")[1] == Path("flow.py").read_text()
+
+    def test_they_are_listed(self, run: Run) -> None:
+        status, out, _ = run("new", "--list")
+        assert status == 0
+        assert any(line.startswith("abandoned-cart ") for line in out.splitlines())
+        status, listed, err = run("new")
+        assert (status, listed) == (2, out)
+        assert "--from NAME" in err
+
+    def test_nothing_is_overwritten(self, run: Run) -> None:
+        Path("mine.py").write_text("precious")
+        status, _, err = run("new", "--from", "win-back", "mine.py")
+        assert (status, "cannot write mine.py" in err) == (2, True)
+        assert Path("mine.py").read_text() == "precious"
+
+
+def test_a_starter_flow_that_is_not_there() -> None:
+    assert "there are abandoned-cart" in refused("new", "--from", "nothing")
