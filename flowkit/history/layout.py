@@ -62,6 +62,7 @@ EXECUTIONS = _schema(
     updated_at=TIME,
     ended_at=TIME,
     resume_at=TIME,
+    ended_by=JSON,
     context=JSON,
     branches=JSON,
 )
@@ -89,7 +90,7 @@ NODE_RUNS = _schema(
     attempts=JSON,
 )
 SCHEMAS = {"executions": EXECUTIONS, "node_runs": NODE_RUNS}
-_FREE = {"context", "branches", "result", "error", "attempts"}
+_FREE = {"ended_by", "context", "branches", "result", "error", "attempts"}
 
 
 def tables(executions: Sequence[Execution]) -> dict[str, pa.Table]:

@@ -24,6 +24,7 @@ HEAD = {
     "createdAt",
     "updatedAt",
     "endedAt",
+    "endedBy",
 }
 
 

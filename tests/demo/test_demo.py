@@ -56,7 +56,7 @@ def test_it_shows_a_failure_beside_its_siblings_and_the_retry(here: Installation
         assert len(client.executions(status="completed")) == 25
     processes = descendants(kept.pid)
     kept.send_signal(signal.SIGINT)
-    assert kept.wait(150) == 0
+    assert kept.wait(40) == 0
     assert not any(map(alive, processes))
     assert here.rows("SELECT status, count(*) FROM executions GROUP BY status") == [
         ("completed", 25)
