@@ -63,16 +63,13 @@ def advanced(
     while lost := _lost(turn.patch, known):
         claim = engine.with_runs(claim, lost)
         turn = engine.advance(flow, claim, [event], now=now, limits=limits)
-    patch = turn.patch
-    if patch.meet:
-        patch, _ = met(patch, {b.branch_id: b for b in execution.branches}, known)
-    execution = _committed(execution, patch, now)
-    going: list[tuple[str, datetime]] = []
-    for changed in (*(move.branch for move in patch.move), *patch.spawn):
-        if changed.status == "ready":
-            going.append((changed.branch_id, now))
-        elif changed.status == "waiting" and changed.resume_at is not None:
-            going.append((changed.branch_id, changed.resume_at))
+    execution, going = _committed(execution, turn.patch, now)
+    rest = None
+    if turn.patch.ended_by is not None and execution.open:
+        rest = engine.finish(flow, execution, now=now)
+    if rest is not None:
+        execution, more = _committed(execution, rest, now)
+        going += more
     return Advance(execution, turn.effects, going)
 
 
@@ -101,12 +98,24 @@ def _claimed(execution: Execution, branch: Branch) -> tuple[Execution, Claim]:
     return execution, Claim(head, {branch.branch_id: branch}, runs)
 
 
-def _committed(execution: Execution, patch: Patch, now: datetime) -> Execution:
-    """Return the execution after a patch, whose guards hold as nobody else writes to it.
+def _committed(
+    execution: Execution, patch: Patch, now: datetime
+) -> tuple[Execution, list[tuple[str, datetime]]]:
+    """Return the execution after a patch, and the branches that go on from it and when.
 
-    Branches and runs are in the order in which they came to be, not in that of a store.
+    The guards hold, as nobody else writes to it. Branches and runs are in the order in which they
+    came to be, not in that of a store.
     """
     branches = {branch.branch_id: branch for branch in execution.branches}
+    if patch.meet:
+        known = {run.idempotency_key: run for run in execution.executed_nodes}
+        patch, _ = met(patch, branches, known)
+    changed = (*(move.branch for move in patch.move), *patch.spawn)
+    going = [
+        (branch.branch_id, now if branch.status == "ready" else branch.resume_at)
+        for branch in changed
+        if branch.status in ("ready", "waiting")
+    ]
     branches |= {move.branch.branch_id: move.branch for move in patch.move}
     branches |= {branch.branch_id: branch for branch in patch.spawn}
     runs = {run.idempotency_key: run for run in execution.executed_nodes}
@@ -123,7 +132,7 @@ def _committed(execution: Execution, patch: Patch, now: datetime) -> Execution:
     waiting = execution.waiting + patch.waiting
     failed = execution.failed + patch.failed
     status = "cancelled" if patch.cancel else status_of(open_, waiting, failed)
-    return replace(
+    after = replace(
         execution,
         branches=list(branches.values()),
         executed_nodes=list(runs.values()),
@@ -133,6 +142,8 @@ def _committed(execution: Execution, patch: Patch, now: datetime) -> Execution:
         status=status,
         bytes=execution.bytes + patch.bytes,
         revision=execution.revision + 1,
+        ended_by=patch.ended_by or execution.ended_by,
         updated_at=now,
         ended_at=now if status in TERMINAL else None,
     )
+    return after, [(branch_id, at) for branch_id, at in going if at is not None]

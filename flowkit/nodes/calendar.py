@@ -55,7 +55,11 @@ class Passing(InZone):
 
     def outputs(self) -> tuple[Handle, ...]:
         """Return the way on, and `past` where it is wanted."""
-        return (Handle(), Handle(PAST, "Too late")) if self.past == "exit" else (Handle(),)
+        return _ways(self.past)
+
+
+def _ways(past: str) -> tuple[Handle, ...]:
+    return (Handle(), Handle(PAST, "Too late")) if past == "exit" else (Handle(),)
 
 
 def _wait(ctx: Context, zone: Zone, moment: datetime, past: str = "continue") -> Next | Wait:
@@ -197,7 +201,7 @@ class DelayDate(InZone, NodeType, type="DELAY_DATE", category="TIME", verb="dela
 
     def outputs(self) -> tuple[Handle, ...]:
         """Return the way on, and `past` where it is wanted."""
-        return (Handle(), Handle(PAST, "Too late")) if self.past == "exit" else (Handle(),)
+        return _ways(self.past)
 
     def check(self) -> Iterable[Problem]:
         """Allow next year's only where there is one."""

@@ -1,40 +1,19 @@
-"""Nodes that bring branches together, and go round in loops. Imports `nodetype` and `fields`."""
+"""Nodes that bring branches together, and go round in loops.
+
+Imports `nodetype`, `duration`, `fields`, `expression`, `shape`, `problems`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from flowkit.duration import Duration
 from flowkit.expression import truthy
 from flowkit.fields import field
 from flowkit.nodetype import Context, Gather, Handle, Next, NodeType
 from flowkit.problems import Problem
 from flowkit.shape import AGAIN, DONE, LATE
-
-_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800}
-MAX_TIMEOUT_SECONDS = 5 * 366 * 86_400
-"""Five years: the longest that a JOIN waits."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timeout:
-    """For how long to wait; a day is 24 hours."""
-
-    amount: float = field(help="How many units to wait.", gt=0)
-    unit: Literal["seconds", "minutes", "hours", "days", "weeks"] = field(
-        help="What the amount counts."
-    )
-
-    @property
-    def seconds(self) -> float:
-        """The time in seconds."""
-        return self.amount * _SECONDS[self.unit]
-
-    def check(self) -> Iterable[Problem]:
-        """Hold the whole to five years."""
-        if self.seconds > MAX_TIMEOUT_SECONDS:
-            yield Problem("config.out_of_range", "/amount", "A time-out is at most 5 years.")
 
 
 class Join(NodeType, type="JOIN", category="LOGIC", verb="join"):
@@ -50,7 +29,7 @@ class Join(NodeType, type="JOIN", category="LOGIC", verb="join"):
     number: int | None = field(
         help="How many branches must come.", ge=1, show_when={"mode": "atLeast"}
     )
-    timeout: Timeout | None = field(
+    timeout: Duration | None = field(
         None, help="How long it waits from the first arrival; without, as long as it takes."
     )
 
@@ -72,7 +51,7 @@ class Join(NodeType, type="JOIN", category="LOGIC", verb="join"):
     @property
     def seconds(self) -> float | None:
         """How long it waits."""
-        return self.timeout.seconds if self.timeout else None
+        return self.timeout.delta.total_seconds() if self.timeout else None
 
     def takes(self, handle: str | None) -> tuple[float, float]:
         """Return the time-out, where it is what ends the wait; else the branches decide."""

@@ -37,7 +37,7 @@ class Here:
         self.time_zone: str | None = None
 
     def evaluate(self, logic: Any) -> Any:
-        raise NotImplementedError
+        raise AssertionError("nodes of the calendar evaluate no conditions")
 
     def render(self, template: str) -> str:
         return template.replace("{{ contact.birthday }}", str(self.contact.get("birthday")))
