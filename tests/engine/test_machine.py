@@ -97,4 +97,4 @@ def test_it_would_see_an_effect_that_is_repeated(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Walk, "resume", forgetful)
     with pytest.raises(AssertionError):
-        run(150)
+        run(1000)  # it stops at the first
