@@ -2,14 +2,13 @@
 
 The guards are `flowkit.execution.judge`'s, the status rule is `status_of`'s and what becomes of
 JOINs `flowkit.joins.met`'s; here is only the reading of what they ask about and the writing of what
-was granted. May import `flowkit` and
-`sqlite_rows`.
+was granted. May import `flowkit` and `rows`.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -52,6 +51,11 @@ WHERE id=?
 """
 
 
+INSERT_EVENT = "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)"
+TOGETHER = 100
+"""Patches that are applied together."""
+
+
 class Prepared(NamedTuple):
     """A patch, and the values of the rows that it writes as far as they are known beforehand."""
 
@@ -83,64 +87,161 @@ def prepared(patch: Patch, now: int, lease: int) -> Prepared:
     )
 
 
-def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer:
-    """Apply a patch if its guards hold; see `Store.commit`."""
-    patch = made.patch
-    execution_id = patch.execution_id
-    moved = [move.branch.branch_id for move in patch.move]
-    found = c.execute(
-        "SELECT e.status, revision, open, waiting, failed, ended_at, branch_id, epoch, owner "
-        "FROM executions AS e LEFT JOIN branches AS b "
-        f"ON b.execution_id = e.id AND b.branch_id IN ({marks(len(moved))}) WHERE e.id=?",
-        (*moved, execution_id),
-    ).fetchall()
-    if not found:
-        return Answer("fenced", "cancelled", fenced=moved)
-    status, revision, open_, waiting, failed, ended_at, _, _, owner = found[0]
-    epochs = {row[6]: row[7] for row in found}
-    runs = _recorded(c, patch) if revision else {}
-    asked = patch.inbox is not None or patch.receive
-    inbox = _received(c, execution_id) if asked else 0
-    answer = judge(patch, status=status, revision=revision, epochs=epochs, runs=runs, inbox=inbox)
-    if answer.outcome == "ok":
-        if patch.meet:
-            patch, answer.woken = met(patch, _branches(c, execution_id), runs)
-            made = prepared(patch, now, lease)
-        open_, waiting, failed = open_ + patch.open, waiting + patch.waiting, failed + patch.failed
-        c.executemany(UPDATE_BRANCH, made.moved)
-        if patch.spawn:
-            c.executemany(
-                INSERT_BRANCH,
-                [
-                    new_branch_values(execution_id, b, owner=owner, now=now, lease=lease)
-                    for b in patch.spawn
-                ],
-            )
-        _write_runs(c, made, runs)
-        if patch.receive:
-            c.executemany(
-                "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)",
-                [(execution_id, n, *event_values(e)) for n, e in enumerate(patch.receive, inbox)],
-            )
-        if patch.cancel or status == "cancelled":
-            status = "cancelled"
-        else:
-            status = status_of(open_, waiting, failed)
-        if status not in TERMINAL:
-            ended_at = None
-        elif ended_at is None:
-            ended_at = now
-        resume_at = earliest(c, execution_id) if waiting else None
-        c.execute(
-            UPDATE_HEAD,
-            (
-                *(status, resume_at, now, ended_at, open_, waiting, failed),
-                *(patch.flow_version, text(patch.ended_by), patch.bytes, execution_id),
-            ),
+def apply(
+    c: sqlite3.Connection, made: Sequence[Prepared], now: int, lease: int
+) -> Iterator[Answer]:
+    """Apply each patch whose guards hold, in order; see `Store.commit`.
+
+    Those of different executions go together: one statement reads what many guards ask about, and
+    one writes what many have granted.
+    """
+    together: dict[str, Prepared] = {}
+    for one in made:
+        if one.patch.execution_id in together or len(together) == TOGETHER:
+            yield from _together(c, together, now, lease)
+            together = {}
+        together[one.patch.execution_id] = one
+    if together:
+        yield from _together(c, together, now, lease)
+
+
+def _together(
+    c: sqlite3.Connection, made: dict[str, Prepared], now: int, lease: int
+) -> list[Answer]:
+    """Apply patches, one an execution."""
+    heads = {
+        head[0]: head[1:]
+        for head in c.execute(
+            "SELECT id, status, revision, open, waiting, failed, ended_at FROM executions "
+            f"WHERE id IN ({marks(len(made))})",
+            list(made),
         )
-    answer.status = status
-    answer.open, answer.waiting, answer.failed = open_, waiting, failed
-    return answer
+    }
+    held = _held(c, made)
+    runs = _recorded(c, {id: one.patch for id, one in made.items() if id in heads and heads[id][1]})
+    answers, granted, written = [], [], Written()
+    for execution_id, one in made.items():
+        patch = one.patch
+        if execution_id not in heads:
+            moved = [move.branch.branch_id for move in patch.move]
+            answers.append(Answer("fenced", "cancelled", fenced=moved))
+            continue
+        status, revision, open_, waiting, failed, ended_at = heads[execution_id]
+        ours = held.get(execution_id, {})
+        known = runs.get(execution_id, {})
+        asked = patch.inbox is not None or patch.receive
+        inbox = _received(c, execution_id) if asked else 0
+        epochs = {branch_id: epoch for branch_id, (epoch, _) in ours.items()}
+        answer = judge(
+            patch, status=status, revision=revision, epochs=epochs, runs=known, inbox=inbox
+        )
+        answers.append(answer)
+        if answer.outcome == "ok":
+            if patch.meet:
+                patch, answer.woken = met(patch, _branches(c, execution_id), known)
+                one = prepared(patch, now, lease)
+            open_ += patch.open
+            waiting += patch.waiting
+            failed += patch.failed
+            owner = next((owner for _, owner in ours.values()), None)
+            written.add(one, known, inbox, owner, now, lease)
+            if patch.cancel or status == "cancelled":
+                status = "cancelled"
+            else:
+                status = status_of(open_, waiting, failed)
+            if status not in TERMINAL:
+                ended_at = None
+            elif ended_at is None:
+                ended_at = now
+            granted.append((patch, (ended_at, open_, waiting, failed), answer))
+        answer.status = status
+        answer.open, answer.waiting, answer.failed = open_, waiting, failed
+    written.write(c)
+    c.executemany(
+        UPDATE_HEAD,
+        [
+            (
+                answer.status,
+                earliest(c, patch.execution_id) if answer.waiting else None,
+                *(now, *counts, patch.flow_version, text(patch.ended_by), patch.bytes),
+                patch.execution_id,
+            )
+            for patch, counts, answer in granted
+        ],
+    )
+    return answers
+
+
+class Written:
+    """The rows that granted patches write, by table."""
+
+    def __init__(self) -> None:
+        self._moved: list[tuple[Any, ...]] = []
+        self._spawned: list[tuple[Any, ...]] = []
+        self._new: list[tuple[Any, ...]] = []
+        self._changed: list[tuple[Any, ...]] = []
+        self._events: list[tuple[Any, ...]] = []
+
+    def add(
+        self,
+        made: Prepared,
+        runs: Mapping[str, NodeRun],
+        inbox: int,
+        owner: str | None,
+        now: int,
+        lease: int,
+    ) -> None:
+        """Add what a patch writes, beside these recorded runs and so many events."""
+        patch = made.patch
+        execution_id = patch.execution_id
+        self._moved += made.moved
+        self._spawned += [
+            new_branch_values(execution_id, b, owner=owner, now=now, lease=lease)
+            for b in patch.spawn
+        ]
+        self._new += made.appended
+        self._changed += made.settled
+        for arrival, first in zip(patch.arrive, made.arrived, strict=True):
+            recorded = runs.get(arrival.run.idempotency_key)
+            if recorded is None:
+                self._new.append(first)
+            else:
+                arrivals = tuple(dict.fromkeys((*recorded.arrivals, *arrival.branch_ids)))
+                run = replace(recorded, arrivals=arrivals, end_time=arrival.run.end_time)
+                self._changed.append(_changed(execution_id, run))
+        self._events += [
+            (execution_id, n, *event_values(e)) for n, e in enumerate(patch.receive, inbox)
+        ]
+
+    def write(self, c: sqlite3.Connection) -> None:
+        """Write it all."""
+        for statement, rows in (
+            (UPDATE_BRANCH, self._moved),
+            (INSERT_BRANCH, self._spawned),
+            (INSERT_RUN, self._new),
+            (UPDATE_RUN, self._changed),
+            (INSERT_EVENT, self._events),
+        ):
+            if rows:
+                c.executemany(statement, rows)
+
+
+def _held(
+    c: sqlite3.Connection, made: Mapping[str, Prepared]
+) -> dict[str, dict[str, tuple[int, str | None]]]:
+    """Return epoch and owner of the branches that patches move, by execution and branch."""
+    moved = {id: {move.branch.branch_id for move in one.patch.move} for id, one in made.items()}
+    ids = [id for id, branches in moved.items() if branches]
+    branches = list(set().union(*moved.values()))
+    found: dict[str, dict[str, tuple[int, str | None]]] = {}
+    for execution_id, branch_id, epoch, owner in c.execute(
+        "SELECT execution_id, branch_id, epoch, owner FROM branches "
+        f"WHERE execution_id IN ({marks(len(ids))}) AND branch_id IN ({marks(len(branches))})",
+        (*ids, *branches),
+    ):
+        if branch_id in moved[execution_id]:
+            found.setdefault(execution_id, {})[branch_id] = (epoch, owner)
+    return found
 
 
 def _received(c: sqlite3.Connection, execution_id: str) -> int:
@@ -157,36 +258,32 @@ def _branches(c: sqlite3.Connection, execution_id: str) -> dict[str, Branch]:
     return {branch.branch_id: branch for branch in map(read_branch, rows)}
 
 
-def _recorded(c: sqlite3.Connection, patch: Patch) -> dict[str, NodeRun]:
-    """Return the runs that the patch is about; all where it is about JOINs."""
-    if patch.meet:
-        execution_id = patch.execution_id
-        rows = c.execute(f"SELECT {RUN} FROM node_runs WHERE execution_id=?", (execution_id,))
-        return {run.idempotency_key: run for run in (read_run(execution_id, row) for row in rows)}
-    nodes = {run.node_id for run in patch.append}
-    nodes.update(settle.run.node_id for settle in patch.settle)
-    nodes.update(arrival.run.node_id for arrival in patch.arrive)
-    rows = c.execute(
-        f"SELECT {RUN} FROM node_runs WHERE execution_id=? AND node_id IN ({marks(len(nodes))})",
-        (patch.execution_id, *nodes),
-    )
-    return {run.idempotency_key: run for run in (read_run(patch.execution_id, row) for row in rows)}
-
-
-def _write_runs(c: sqlite3.Connection, made: Prepared, runs: dict[str, NodeRun]) -> None:
-    new, changed = made.appended, made.settled
-    for arrival, first in zip(made.patch.arrive, made.arrived, strict=True):
-        recorded = runs.get(arrival.run.idempotency_key)
-        if recorded is None:
-            new = [*new, first]
-        else:
-            arrivals = tuple(dict.fromkeys((*recorded.arrivals, *arrival.branch_ids)))
-            run = replace(recorded, arrivals=arrivals, end_time=arrival.run.end_time)
-            changed = [*changed, _changed(made.patch.execution_id, run)]
-    if new:
-        c.executemany(INSERT_RUN, new)
-    if changed:
-        c.executemany(UPDATE_RUN, changed)
+def _recorded(c: sqlite3.Connection, patches: Mapping[str, Patch]) -> dict[str, dict[str, NodeRun]]:
+    """Return by execution the runs that patches are about; all where one is about JOINs."""
+    asked: dict[str, set[str]] = {}
+    found: dict[str, dict[str, NodeRun]] = {}
+    for execution_id, patch in patches.items():
+        if patch.meet:
+            rows = c.execute(f"SELECT {RUN} FROM node_runs WHERE execution_id=?", (execution_id,))
+            runs = (read_run(execution_id, row) for row in rows)
+            found[execution_id] = {run.idempotency_key: run for run in runs}
+            continue
+        nodes = {run.node_id for run in patch.append}
+        nodes.update(settle.run.node_id for settle in patch.settle)
+        nodes.update(arrival.run.node_id for arrival in patch.arrive)
+        if nodes:
+            asked[execution_id] = nodes
+    nodes = set().union(*asked.values())
+    for row in c.execute(
+        f"SELECT {RUN}, execution_id FROM node_runs "
+        f"WHERE execution_id IN ({marks(len(asked))}) AND node_id IN ({marks(len(nodes))})",
+        (*asked, *nodes),
+    ):
+        execution_id = row[-1]
+        if row[0] in asked[execution_id]:
+            run = read_run(execution_id, row)
+            found.setdefault(execution_id, {})[run.idempotency_key] = run
+    return found
 
 
 def _changed(execution_id: str, run: NodeRun) -> tuple[Any, ...]:

@@ -144,7 +144,7 @@ class SqliteWork:
         at = to_ms(now)
         made = [prepared(patch, at, lease_ms) for patch in patches]
         return self._file.write(
-            lambda c: [apply(c, one, at, lease_ms) for one in made],
+            lambda c: list(apply(c, made, at, lease_ms)),
             durable=any(patch.durable for patch in patches),
         )
 
