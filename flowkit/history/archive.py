@@ -29,6 +29,7 @@ from flowkit.history.frames import (
     JSON,
     NODE_RUNS,
     TEXT,
+    TRIGGERS,
     Column,
     assembled,
     by_course,
@@ -95,9 +96,33 @@ class Archive:
         where = query(flow, None, contact, since, until)
         # The service first: what moves into the archive meanwhile is then in both, not in none.
         live = self._live.executions(**_by_argument(where)) if self._live else None
-        columns = ["revision", *_sources(EXECUTIONS, layout.EXECUTIONS)]
+        return self._heads(EXECUTIONS, where, live, status, limit)
+
+    def triggers(
+        self,
+        flow: Flow | str | None = None,
+        contact: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Return what started executions, one row each; see `Client.triggers`."""
+        where = query(flow, None, contact, since, until)
+        live = self._live.triggers(**_by_argument(where)) if self._live else None
+        return self._heads(TRIGGERS, where, live, None, limit)
+
+    def _heads(
+        self,
+        wanted: Sequence[Column],
+        where: dict[str, str],
+        live: pd.DataFrame | None,
+        status: str | None,
+        limit: int | None,
+    ) -> pd.DataFrame:
+        """Return these columns of executions, a row each, those of the service as it has them."""
+        columns = ["revision", *_sources(wanted, layout.EXECUTIONS)]
         table = self._parts(where).read("executions", columns)
-        frame = _frame(EXECUTIONS, _newest(table, _copies(table), "execution_id"))
+        frame = _frame(wanted, _newest(table, _copies(table), "execution_id"))
         if live is not None:
             frame = pd.concat([frame[~frame["execution_id"].isin(live["execution_id"])], live])
         if status is not None:
@@ -265,7 +290,8 @@ def _frame(columns: Sequence[Column], table: Any) -> pd.DataFrame:
         values = table[_source(column)]
         if "." in column.source:
             name, _, inner = column.source.partition(".")
-            return pd.Series([value and value.get(inner) for value in parsed(name)], dtype=TEXT)
+            values = [value and value.get(inner) for value in parsed(name)]
+            return pd.Series(values, dtype=column.dtype)
         if column.dtype == JSON:
             return pd.Series(parsed(column.name), dtype=JSON)
         if column.dtype == COUNT:

@@ -12,13 +12,13 @@ from flowkit.errors import Invalid
 from flowkit.problems import Problem, pointer
 from flowkit.simulation.behaviour import After, Reaction
 
-NEEDED = ("node_id", "status", "duration", "result", "error_code", "error_message")
+EFFECTS = ("node_id", "status", "duration", "result", "error_code", "error_message")
 SPREAD_MOST = 1000.0
 
 
 def reactions(history: pd.DataFrame) -> list[Reaction]:
     """Return the reactions that a frame of node runs shows; see `Behaviour.fit`."""
-    missing = [name for name in NEEDED if name not in history.columns]
+    missing = [name for name in EFFECTS if name not in history.columns]
     if missing:
         message = f"The history has no columns {', '.join(missing)}; give it node_runs."
         raise Invalid([Problem("behaviour.history", pointer(missing[0]), message)])

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from flowkit.flow import Flow
-from flowkit.history.frames import TEXT
+from flowkit.history.frames import JSON, TEXT, TRIGGERS
 from flowkit.history.metrics import node_table
-from flowkit.simulation.behaviour import Behaviour, after_sending
+from flowkit.simulation.behaviour import after_sending
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.rows import MISSING, Group, Heads, frames, moments_of
 
 if TYPE_CHECKING:
-    from flowkit.simulation.run import Part
+    from flowkit.simulation.run import Part, Plan
 
 MESSAGES = ("sent_at", "delivered_at", "read_at", "replied_at", "clicked_at", "bought_at")
 """Times of a message; missing where it did not come to that."""
@@ -32,27 +32,23 @@ class Simulation:
 
     Attributes
     ----------
-    executions, node_runs : pandas.DataFrame
-        As `flowkit.history.executions` and `flowkit.history.node_runs` give them of production.
+    executions, node_runs, triggers : pandas.DataFrame
+        As the functions of that name in `flowkit.history` give them of production.
     messages : pandas.DataFrame
         One row per message that the channel took: ``execution_id``, ``contact_id``, ``node_id``,
         then when it was sent, delivered, read, replied to, clicked, and when its reader bought.
     turned_away : int
         Contacts for whom the flow's filter said no.
+    prices : Prices or None
+        What messages cost.
     """
 
-    def __init__(
-        self,
-        flow: Flow,
-        contacts: Sequence[dict[str, Any]],
-        parts: Sequence[Part],
-        behaviour: Behaviour,
-        seed: int,
-        prices: Prices | None,
-    ) -> None:
-        self.flow = flow
+    def __init__(self, plan: Plan, parts: Sequence[Part], prices: Prices | None) -> None:
+        self.flow: Flow = plan.flow
         self.turned_away = sum(part.turned_away for part in parts)
-        self._contacts = [contacts[row] for part in parts for row in part.rows]
+        self.prices = prices
+        self._plan = plan
+        self._rows = [row for part in parts for row in part.rows]
         self._heads = Heads(
             [i for part in parts for i in part.heads.ids],
             [i for part in parts for i in part.heads.contact_ids],
@@ -64,7 +60,6 @@ class Simulation:
                 members = group.members + first
                 self._groups.append(Group(group.execution, group.origin, members, group.times))
             first += len(part.rows)
-        self._behaviour, self._seed, self._prices = behaviour, seed, prices
 
     @cached_property
     def _frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -75,6 +70,23 @@ class Simulation:
         """One row per execution."""
         return self._frames[0]
 
+    @cached_property
+    def triggers(self) -> pd.DataFrame:
+        """What started each execution, one row each."""
+        rows = dict(zip(self._heads.ids, self._rows, strict=True))
+        own = [rows[execution_id] for execution_id in self.executions["execution_id"]]
+        kept = [column.name for column in TRIGGERS if column.dtype != JSON]
+        return self.executions[kept].assign(
+            payload=pd.Series([self._plan.payload_of(row) for row in own], dtype=JSON),
+            contact=pd.Series([self._plan.contacts[row] for row in own], dtype=JSON),
+        )
+
+    @cached_property
+    def _contacts(self) -> dict[str, dict[str, Any]]:
+        """Whom each execution is about."""
+        contacts = (self._plan.contacts[row] for row in self._rows)
+        return dict(zip(self._heads.ids, contacts, strict=True))
+
     @property
     def node_runs(self) -> pd.DataFrame:
         """One row per node run."""
@@ -83,13 +95,12 @@ class Simulation:
     @cached_property
     def messages(self) -> pd.DataFrame:
         """One row per message that the channel took, in the order of `node_runs`."""
-        sent = self.node_runs[_is_message(self.node_runs)]
-        by_id = dict(zip(self._heads.ids, self._contacts, strict=True))
+        sent = self.node_runs[is_message(self.node_runs)]
+        by_id, plan = self._contacts, self._plan
         optouts: dict[str, int] = {}
         rows = [
             after_sending(
-                self._behaviour, self._seed, by_id[execution_id], contact_id, node, attempt, at,
-                optouts,
+                plan.behaviour, plan.seed, by_id[execution_id], contact_id, node, attempt, at, optouts,
             )
             for execution_id, contact_id, node, attempt, at in zip(
                 sent["execution_id"], sent["contact_id"].fillna(""), sent["node_id"],
@@ -121,7 +132,7 @@ class Simulation:
             table[column] = table["node_id"].map(counts).astype("Int64")
         last = grouped["sent_at"].max().reindex(table["node_id"])
         table["last_sent"] = last.reset_index(drop=True)
-        if self._prices is not None:
+        if self.prices is not None:
             table["cost"] = table["node_id"].map(self._costs().groupby(messages["node_id"]).sum(
                 min_count=1))  # fmt: skip
         return table
@@ -137,10 +148,9 @@ class Simulation:
         return float(self._costs().sum())
 
     def _costs(self) -> pd.Series[Any]:
-        if self._prices is None:
+        if self.prices is None:
             raise ValueError("simulate(..., prices=Prices(...)) knows what messages cost")
-        by_id = dict(zip(self._heads.ids, self._contacts, strict=True))
-        prices = self._prices
+        by_id, prices = self._contacts, self.prices
         messages = self.messages
         costs = [
             prices.of(node, str(by_id[execution_id].get("phone", ""))) if arrived else 0.0
@@ -167,8 +177,8 @@ class Simulation:
         return f"{len(self.executions)} simulated executions: {said or 'none'}{away}"
 
 
-def _is_message(node_runs: pd.DataFrame) -> pd.Series[Any]:
-    """Return which runs left a message's id behind."""
+def is_message(node_runs: pd.DataFrame) -> pd.Series[Any]:
+    """Return which runs are of messages that a channel took: they left its id behind."""
     given = [isinstance(result, dict) and "messageId" in result for result in node_runs["result"]]
     done = node_runs["status"] == "completed"
     return pd.Series(given, index=node_runs.index, dtype=bool) & done.astype(bool)
