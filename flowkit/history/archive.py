@@ -96,7 +96,7 @@ class Archive:
         where = query(flow, None, contact, since, until)
         # The service first: what moves into the archive meanwhile is then in both, not in none.
         live = self._live.executions(**_by_argument(where)) if self._live else None
-        return self._heads(EXECUTIONS, where, live, status, limit)
+        return _heads(EXECUTIONS, self._parts(where), live, status, limit)
 
     def triggers(
         self,
@@ -109,26 +109,7 @@ class Archive:
         """Return what started executions, one row each; see `Client.triggers`."""
         where = query(flow, None, contact, since, until)
         live = self._live.triggers(**_by_argument(where)) if self._live else None
-        return self._heads(TRIGGERS, where, live, None, limit)
-
-    def _heads(
-        self,
-        wanted: Sequence[Column],
-        where: dict[str, str],
-        live: pd.DataFrame | None,
-        status: str | None,
-        limit: int | None,
-    ) -> pd.DataFrame:
-        """Return these columns of executions, a row each, those of the service as it has them."""
-        columns = ["revision", *_sources(wanted, layout.EXECUTIONS)]
-        table = self._parts(where).read("executions", columns)
-        frame = _frame(wanted, _newest(table, _copies(table), "execution_id"))
-        if live is not None:
-            frame = pd.concat([frame[~frame["execution_id"].isin(live["execution_id"])], live])
-        if status is not None:
-            frame = frame[frame["status"] == status]
-        frame = taken(frame, by_creation(frame))
-        return frame if limit is None else frame.tail(_checked(limit)).reset_index(drop=True)
+        return _heads(TRIGGERS, self._parts(where), live, None, limit)
 
     def node_runs(
         self,
@@ -242,6 +223,25 @@ def _by_argument(where: dict[str, str]) -> dict[str, Any]:
     """Return filters of the executions list as the arguments of the methods of `Client`."""
     names = {"flowId": "flow", "contact": "contact", "from": "since", "to": "until"}
     return {names[key]: value for key, value in where.items()}
+
+
+def _heads(
+    wanted: Sequence[Column],
+    files: _Files,
+    live: pd.DataFrame | None,
+    status: str | None,
+    limit: int | None,
+) -> pd.DataFrame:
+    """Return these columns of executions, a row each; what is live is told as it is there."""
+    columns = ["revision", *_sources(wanted, layout.EXECUTIONS)]
+    table = files.read("executions", columns)
+    frame = _frame(wanted, _newest(table, _copies(table), "execution_id"))
+    if live is not None:
+        frame = pd.concat([frame[~frame["execution_id"].isin(live["execution_id"])], live])
+    if status is not None:
+        frame = frame[frame["status"] == status]
+    frame = taken(frame, by_creation(frame))
+    return frame if limit is None else frame.tail(_checked(limit)).reset_index(drop=True)
 
 
 def _checked(limit: int) -> int:

@@ -17,7 +17,7 @@ from flowkit import engine
 from flowkit.entry import Entered, may_enter
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
-from flowkit.history.frames import JSON, TRIGGERS
+from flowkit.history.frames import TRIGGERS
 from flowkit.problems import Problem, errors, pointer
 from flowkit.simulation.behaviour import Behaviour
 from flowkit.simulation.comparison import Comparison
@@ -78,7 +78,8 @@ def backtest(
     said = "behaviour as given"
     if behaviour is None:
         behaviour, said = fitted(_node_runs(old, history))
-        behaviour = _about(behaviour, old, new)
+    else:
+        _check(behaviour, old, new)
     return compare(
         old,
         new,
@@ -101,29 +102,25 @@ def compare(
     seed: int = 0,
     prices: Prices | None = None,
     processes: int = 1,
+    mapped: bool = False,
 ) -> Comparison:
-    """Return what two flows without errors make of the same triggers; see `backtest`."""
-    found = [
-        problem
-        for number, reaction in enumerate(behaviour.reactions)
-        for problem in min(
-            (reaction.check(flow, pointer("reactions", number)) for flow in (old, new)), key=len
-        )
-    ]
-    if found:
-        raise Invalid(found)
+    """Return what two flows without errors make of the same triggers; see `backtest`.
+
+    Reactions for nodes that a flow has not are left out. `mapped` says that the contacts of the
+    triggers hold also where the flows map payloads to contacts in different ways.
+    """
     flow_id = triggers["flow_id"].iloc[0]
     # A SPLIT divides by the flow's id: it must be the same in both.
     flows = [flow.replace(id=flow_id, version=flow.version or 1) for flow in (old, new)]
     recorded = _recorded(triggers)
-    same = _mapping(old) == _mapping(new)
-    sides = [
+    anew = recorded
+    if not mapped and _mapping(old) != _mapping(new):  # the new one finds them by its own
+        anew = [start._replace(contact=None) for start in recorded]
+    one, other = (
         _run(flow, starts, _about(behaviour, flow), seed, prices, processes)
-        for flow, starts in zip(
-            flows, (recorded, recorded if same else [_unmapped(s) for s in recorded]), strict=True
-        )
-    ]
-    return Comparison(*sides, triggers, about)
+        for flow, starts in zip(flows, (recorded, anew), strict=True)
+    )
+    return Comparison(one, other, triggers, about)
 
 
 def fitted(node_runs: pd.DataFrame | None, least: int = 1) -> tuple[Behaviour, str]:
@@ -206,21 +203,25 @@ def _refused(flow: Flow, executions: pd.DataFrame) -> set[str]:
     return refused
 
 
-def _about(behaviour: Behaviour, *flows: Flow) -> Behaviour:
-    """Return the reactions that are about nodes of the flows, or about all."""
-    there = {node.id for flow in flows for node in flow.nodes}
-    kept = [r for r in behaviour.reactions if r.node is None or r.node in there]
-    return replace(behaviour, reactions=kept)
+def _about(behaviour: Behaviour, flow: Flow) -> Behaviour:
+    """Return the reactions that are about nodes of a flow, or about all."""
+    there = {None, *(node.id for node in flow.nodes)}
+    return replace(behaviour, reactions=[r for r in behaviour.reactions if r.node in there])
+
+
+def _check(behaviour: Behaviour, old: Flow, new: Flow) -> None:
+    """Refuse a behaviour that is wrong for both flows."""
+    found: list[Problem] = []
+    for number, reaction in enumerate(behaviour.reactions):
+        path = pointer("reactions", number)
+        found += reaction.check(old, path) and reaction.check(new, path)
+    if found:
+        raise Invalid(found)
 
 
 def _mapping(flow: Flow) -> Any:
     trigger: Any = flow.behaviour(flow.start)
     return trigger.contact
-
-
-def _unmapped(start: Recorded) -> Recorded:
-    """Return a start whose contact a flow finds in the payload by its own mapping."""
-    return start._replace(contact=None)
 
 
 def _triggers(old: Flow, history: Any) -> pd.DataFrame:
@@ -290,7 +291,7 @@ def _recorded(triggers: pd.DataFrame) -> list[Recorded]:
     """Return the triggers of a frame."""
     found = []
     rows = zip(*(triggers[name] for name in ("execution_id", "created_at")), strict=True)
-    contents = zip(*(triggers[name].astype(JSON) for name in ("payload", "contact")), strict=True)
+    contents = zip(*(triggers[name] for name in ("payload", "contact")), strict=True)
     for row, ((own, at), (payload, contact)) in enumerate(zip(rows, contents, strict=True)):
         aware = isinstance(at, datetime) and not pd.isna(at) and at.tzinfo is not None
         if not (isinstance(own, str) and aware):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,12 +17,12 @@ from flowkit.history.frames import DURATION, JSON, TEXT, TIME
 from flowkit.simulation.result import Simulation, is_message
 
 DIFFERENCES = {
-    "same": "went the same way",
-    "time": "went it at other times",
-    "message": "got another text or template",
-    "outcome": "had a node end otherwise",
-    "way": "went through other nodes",
-    "start": "were started by one flow only",
+    "same": "the same",
+    "time": "at other times",
+    "message": "with other messages",
+    "outcome": "with other outcomes",
+    "way": "by another way",
+    "start": "in one flow only",
 }
 """What a course can differ in, and how that is said; of several, the last counts."""
 COUNTED = ("entered", "failed", "sent", "delivered", "read", "replied", "clicked", "bought", "cost")
@@ -191,7 +192,8 @@ class Comparison:
         """Yield what differs on the whole, in sentences."""
         found = self.contacts["differs"].value_counts()
         parts = [f"{found[name]} {said}" for name, said in DIFFERENCES.items() if name in found]
-        yield f"{len(self.contacts)} triggers: {', '.join(parts) or 'none'}"
+        started = _change(len(self.old.executions), len(self.new.executions))
+        yield f"{started} executions of {len(self.contacts)} triggers: {', '.join(parts)}"
         one, other = len(self.old.messages), len(self.new.messages)
         yield f"messages {_change(one, other)}"
         if self.old.prices is not None:
@@ -223,16 +225,16 @@ class Comparison:
             return _Parting("same")
         differs = max((kind for kind, _ in found), key=list(DIFFERENCES).index)
         first = min((run for kind, run in found if kind == differs), key=lambda run: run.start)
-        key: Key | None = (first.node_id, first.visit)
         if differs != "way":
             return _Parting(differs, first.node_id)
-        before = _befores(old), _befores(new)
-        key = before[0].get(key, before[1].get(key))
+        mine, theirs = _befores(old), _befores(new)
+        own = first.node_id, first.visit
+        before = mine[own] if own in mine else theirs[own]
         return _Parting(
             differs,
-            first.node_id if key is None else key[0],
-            _next(key, before[0], other),
-            _next(key, before[1], one),
+            first.node_id if before is None else before[0],
+            _next(before, mine, other),
+            _next(before, theirs, one),
         )
 
     @cached_property
@@ -262,8 +264,11 @@ def _courses(node_runs: pd.DataFrame) -> dict[str, list[_Run]]:
         strict=True,
     )
     return {
-        own: [_Run(*row[1:6], row[6:8], row[8]) for row in runs]
-        for own, runs in groupby(rows, key=lambda row: row[0])
+        own: [
+            _Run(node, visit, branch, start, end, (status, error), message)
+            for _, node, visit, branch, start, end, status, error, message in runs
+        ]
+        for own, runs in groupby(rows, key=itemgetter(0))
     }
 
 

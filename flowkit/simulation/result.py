@@ -100,7 +100,8 @@ class Simulation:
         optouts: dict[str, int] = {}
         rows = [
             after_sending(
-                plan.behaviour, plan.seed, by_id[execution_id], contact_id, node, attempt, at, optouts,
+                plan.behaviour, plan.seed, by_id[execution_id], contact_id, node, attempt, at,
+                optouts,
             )
             for execution_id, contact_id, node, attempt, at in zip(
                 sent["execution_id"], sent["contact_id"].fillna(""), sent["node_id"],
