@@ -24,7 +24,7 @@ from flowkit.simulation.comparison import Comparison
 from flowkit.simulation.fitting import EFFECTS
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation, is_message
-from flowkit.simulation.run import Recorded, rerun
+from flowkit.simulation.run import Start, rerun
 from flowkit.wire import from_ms, to_ms
 
 NEEDED = tuple(column.name for column in TRIGGERS if column.name != "trigger_type")
@@ -77,7 +77,8 @@ def backtest(
     triggers = _of_flow(old, _triggers(old, history))
     said = "behaviour as given"
     if behaviour is None:
-        behaviour, said = fitted(_node_runs(old, history))
+        messages = getattr(history, "messages", None)  # a simulation knows what readers did
+        behaviour, said = fitted(_node_runs(old, history), messages)
     else:
         _check(behaviour, old, new)
     return compare(
@@ -123,13 +124,17 @@ def compare(
     return Comparison(one, other, triggers, about)
 
 
-def fitted(node_runs: pd.DataFrame | None, least: int = 1) -> tuple[Behaviour, str]:
+def fitted(
+    node_runs: pd.DataFrame | None, messages: pd.DataFrame | None = None, least: int = 1
+) -> tuple[Behaviour, str]:
     """Return the behaviour that a history shows, and what to say of it.
 
     Parameters
     ----------
     node_runs : pandas.DataFrame or None
         As `flowkit.history.node_runs` gives it.
+    messages : pandas.DataFrame, optional
+        What readers did; see `Behaviour.fit`.
     least : int, optional
         Messages below which the history says too little.
     """
@@ -137,12 +142,13 @@ def fitted(node_runs: pd.DataFrame | None, least: int = 1) -> tuple[Behaviour, s
     if node_runs is None or number < max(least, 1):
         seen = f"only {number} messages are recorded" if number else "no message is recorded"
         return Behaviour(), f"every message is taken at once and nobody answers, since {seen}"
-    return Behaviour.fit(node_runs), f"behaviour fitted from {number} recorded messages"
+    behaviour = Behaviour.fit(node_runs, messages=messages)
+    return behaviour, f"behaviour fitted from {number} recorded messages"
 
 
 def _run(
     flow: Flow,
-    recorded: Sequence[Recorded],
+    recorded: Sequence[Start],
     behaviour: Behaviour,
     seed: int,
     prices: Prices | None,
@@ -172,7 +178,7 @@ def _run(
     return rerun(flow, starts, behaviour, seed=seed, prices=prices, processes=processes)
 
 
-class _Start(NamedTuple):
+class _Entering(NamedTuple):
     """What the entry policy looks at of an execution."""
 
     id: str
@@ -195,8 +201,8 @@ def _refused(flow: Flow, executions: pd.DataFrame) -> set[str]:
         if before is not None:
             live = bool(pd.isna(before[2]) or before[2] > at)
             entered = Entered(before[0], before[1], live)
-        start: Any = _Start(own, at)
-        if may_enter(entry, start, entered):
+        entering: Any = _Entering(own, at)
+        if may_enter(entry, entering, entered):
             last[contact] = own, at, ended
         else:
             refused.add(own)
@@ -211,10 +217,8 @@ def _about(behaviour: Behaviour, flow: Flow) -> Behaviour:
 
 def _check(behaviour: Behaviour, old: Flow, new: Flow) -> None:
     """Refuse a behaviour that is wrong for both flows."""
-    found: list[Problem] = []
-    for number, reaction in enumerate(behaviour.reactions):
-        path = pointer("reactions", number)
-        found += reaction.check(old, path) and reaction.check(new, path)
+    wrong = behaviour.check(new)
+    found = [problem for problem in behaviour.check(old) if problem in wrong]
     if found:
         raise Invalid(found)
 
@@ -287,7 +291,7 @@ def _listed(values: Iterable[Any]) -> str:
     return ", ".join(map(str, values)) or "no flow"
 
 
-def _recorded(triggers: pd.DataFrame) -> list[Recorded]:
+def _recorded(triggers: pd.DataFrame) -> list[Start]:
     """Return the triggers of a frame."""
     found = []
     rows = zip(*(triggers[name] for name in ("execution_id", "created_at")), strict=True)
@@ -302,7 +306,7 @@ def _recorded(triggers: pd.DataFrame) -> list[Recorded]:
             )
         if not isinstance(contact, dict):
             contact = None
-        found.append(Recorded(own, to_ms(at), payload, contact or None))
+        found.append(Start(own, to_ms(at), payload, contact or None))
     return found
 
 

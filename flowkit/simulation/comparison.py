@@ -146,6 +146,10 @@ class Comparison:
             (Int64), and ``cost`` where prices are given. In the order of the new flow, then of
             what only the old one has.
         """
+        return self._table.copy()
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
         tables = []
         for name, side in (("old", self.old), ("new", self.new)):
             table = side.summary().set_index("node_id")
@@ -185,7 +189,7 @@ class Comparison:
 
         lines = "<br>".join(map(html.escape, [self.about, *self._said()]))
         picture = self.old.flow.diff(self.new.flow).to_svg()
-        table: str = self.summary().to_html(index=False)
+        table: str = self._table.to_html(index=False)
         return f"<p>{lines}</p>{picture}{table}"
 
     def _said(self) -> Iterator[str]:
@@ -196,12 +200,12 @@ class Comparison:
         yield f"{started} executions of {len(self.contacts)} triggers: {', '.join(parts)}"
         one, other = len(self.old.messages), len(self.new.messages)
         yield f"messages {_change(one, other)}"
-        if self.old.prices is not None:
+        if "cost_old" in self._table:
             yield f"cost {_change(round(self.old.cost(), 2), round(self.new.cost(), 2))}"
 
     def _rows(self) -> Iterator[list[str]]:
         """Yield a heading, then a row for each node at which something differs."""
-        table = self.summary()
+        table = self._table
         shown = [name for name in SHOWN if f"{name}_old" in table]
         yield ["node", "reached", *shown, "courses part"]
         for row in table.to_dict("records"):

@@ -65,7 +65,7 @@ def forecast(
         runs = client.node_runs(deployed, limit=contacts) if len(recorded) else None
     said = "behaviour as given"
     if behaviour is None:
-        behaviour, said = fitted(runs, ENOUGH)
+        behaviour, said = fitted(runs, least=ENOUGH)
     who = "recorded triggers"
     made_up = recorded is None or recorded.empty
     if recorded is None or recorded.empty:

@@ -6,7 +6,7 @@ numbers every time. Imports pandas and numpy, `behaviour`, `prices`, `rows`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,12 @@ import pandas as pd
 from flowkit.flow import Flow
 from flowkit.history.frames import JSON, TEXT, TRIGGERS
 from flowkit.history.metrics import node_table
-from flowkit.simulation.behaviour import after_sending
+from flowkit.simulation.behaviour import Behaviour, after_sending
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.rows import MISSING, Group, Heads, frames, moments_of
 
 if TYPE_CHECKING:
-    from flowkit.simulation.run import Part, Plan
+    from flowkit.simulation.run import Part, Start
 
 MESSAGES = ("sent_at", "delivered_at", "read_at", "replied_at", "clicked_at", "bought_at")
 """Times of a message; missing where it did not come to that."""
@@ -39,16 +39,23 @@ class Simulation:
         then when it was sent, delivered, read, replied to, clicked, and when its reader bought.
     turned_away : int
         Contacts for whom the flow's filter said no.
-    prices : Prices or None
-        What messages cost.
     """
 
-    def __init__(self, plan: Plan, parts: Sequence[Part], prices: Prices | None) -> None:
-        self.flow: Flow = plan.flow
+    def __init__(
+        self,
+        flow: Flow,
+        contacts: Sequence[dict[str, Any]],
+        parts: Sequence[Part],
+        behaviour: Behaviour,
+        seed: int,
+        prices: Prices | None,
+        start: Callable[[int], Start],
+    ) -> None:
+        self.flow = flow
         self.turned_away = sum(part.turned_away for part in parts)
-        self.prices = prices
-        self._plan = plan
+        self._contacts = [contacts[row] for part in parts for row in part.rows]
         self._rows = [row for part in parts for row in part.rows]
+        self._start = start
         self._heads = Heads(
             [i for part in parts for i in part.heads.ids],
             [i for part in parts for i in part.heads.contact_ids],
@@ -60,6 +67,7 @@ class Simulation:
                 members = group.members + first
                 self._groups.append(Group(group.execution, group.origin, members, group.times))
             first += len(part.rows)
+        self._behaviour, self._seed, self._prices = behaviour, seed, prices
 
     @cached_property
     def _frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -73,19 +81,13 @@ class Simulation:
     @cached_property
     def triggers(self) -> pd.DataFrame:
         """What started each execution, one row each."""
-        rows = dict(zip(self._heads.ids, self._rows, strict=True))
-        own = [rows[execution_id] for execution_id in self.executions["execution_id"]]
+        row_of = dict(zip(self._heads.ids, self._rows, strict=True))
+        starts = [self._start(row_of[own]) for own in self.executions["execution_id"]]
         kept = [column.name for column in TRIGGERS if column.dtype != JSON]
         return self.executions[kept].assign(
-            payload=pd.Series([self._plan.payload_of(row) for row in own], dtype=JSON),
-            contact=pd.Series([self._plan.contacts[row] for row in own], dtype=JSON),
+            payload=pd.Series([start.payload for start in starts], dtype=JSON),
+            contact=pd.Series([start.contact for start in starts], dtype=JSON),
         )
-
-    @cached_property
-    def _contacts(self) -> dict[str, dict[str, Any]]:
-        """Whom each execution is about."""
-        contacts = (self._plan.contacts[row] for row in self._rows)
-        return dict(zip(self._heads.ids, contacts, strict=True))
 
     @property
     def node_runs(self) -> pd.DataFrame:
@@ -96,11 +98,11 @@ class Simulation:
     def messages(self) -> pd.DataFrame:
         """One row per message that the channel took, in the order of `node_runs`."""
         sent = self.node_runs[is_message(self.node_runs)]
-        by_id, plan = self._contacts, self._plan
+        by_id = dict(zip(self._heads.ids, self._contacts, strict=True))
         optouts: dict[str, int] = {}
         rows = [
             after_sending(
-                plan.behaviour, plan.seed, by_id[execution_id], contact_id, node, attempt, at,
+                self._behaviour, self._seed, by_id[execution_id], contact_id, node, attempt, at,
                 optouts,
             )
             for execution_id, contact_id, node, attempt, at in zip(
@@ -133,7 +135,7 @@ class Simulation:
             table[column] = table["node_id"].map(counts).astype("Int64")
         last = grouped["sent_at"].max().reindex(table["node_id"])
         table["last_sent"] = last.reset_index(drop=True)
-        if self.prices is not None:
+        if self._prices is not None:
             table["cost"] = table["node_id"].map(self._costs().groupby(messages["node_id"]).sum(
                 min_count=1))  # fmt: skip
         return table
@@ -149,9 +151,10 @@ class Simulation:
         return float(self._costs().sum())
 
     def _costs(self) -> pd.Series[Any]:
-        if self.prices is None:
+        if self._prices is None:
             raise ValueError("simulate(..., prices=Prices(...)) knows what messages cost")
-        by_id, prices = self._contacts, self.prices
+        by_id = dict(zip(self._heads.ids, self._contacts, strict=True))
+        prices = self._prices
         messages = self.messages
         costs = [
             prices.of(node, str(by_id[execution_id].get("phone", ""))) if arrived else 0.0

@@ -43,8 +43,8 @@ STEP = 1_000
 """Executions between two reports of progress."""
 
 
-class Recorded(NamedTuple):
-    """A start that has been: its moment (ms), payload and contact under its execution's id."""
+class Start(NamedTuple):
+    """How an execution is started: at a moment in ms, for a contact unless the payload says."""
 
     execution_id: str
     at: int
@@ -72,14 +72,19 @@ class Plan:
     payload: Callable[[dict[str, Any]], Any] | None
     first: int
     total: int
-    recorded: Sequence[Recorded] | None = None
+    recorded: Sequence[Start] | None = None
 
-    def payload_of(self, number: int) -> Any:
-        """Return what the trigger of a contact brings."""
+    def start(self, number: int) -> Start:
+        """Return how the execution of a contact is started."""
         if self.recorded is not None:
-            return self.recorded[number - self.first].payload
+            return self.recorded[number - self.first]
         contact = self.contacts[number - self.first]
-        return {"contact": contact} if self.payload is None else self.payload(contact)
+        return Start(
+            _id(f"{self.at:012x}", self.seed, number),
+            self.at + (self.over * number // self.total if self.over else 0),
+            {"contact": contact} if self.payload is None else self.payload(contact),
+            contact,
+        )
 
 
 @dataclass(slots=True)
@@ -187,17 +192,18 @@ def simulate(
         until=to_ms(cut(until)) if until is not None else None,
         seed=seed,
         channel=channel,
-        share=share,
+        # Who shares a turn looks at the contact as it was at the start.
+        share=share and not _changes_contact(flow),
         payload=payload,
         first=0,
         total=len(people),
     )
-    return carried_out(plan, prices, processes, progress)
+    return _carried_out(plan, prices, processes, progress)
 
 
 def rerun(
     flow: Flow,
-    recorded: Sequence[Recorded],
+    recorded: Sequence[Start],
     behaviour: Behaviour,
     *,
     seed: int,
@@ -210,7 +216,7 @@ def rerun(
     ----------
     flow : Flow
         Without errors, with an id and a version.
-    recorded : sequence of Recorded
+    recorded : sequence of Start
         Starts that the flow takes.
     behaviour, seed, prices, processes
         As in `simulate`.
@@ -224,21 +230,26 @@ def rerun(
         until=None,
         seed=seed,
         channel=None,
-        share=True,
+        share=not _changes_contact(flow),
         payload=None,
         first=0,
         total=len(recorded),
         recorded=recorded,
     )
-    return carried_out(plan, prices, processes)
+    return _carried_out(plan, prices, processes)
 
 
-def carried_out(
+def _changes_contact(flow: Flow) -> bool:
+    return any(flow.behaviour(node.id).changes_contact for node in flow.nodes)
+
+
+def _carried_out(
     plan: Plan, prices: Prices | None, processes: int, progress: Progress | None = None
 ) -> Simulation:
-    """Do a plan, in this process or divided among several."""
     parts = [done(plan, progress)] if processes == 1 else _divided(plan, processes, progress)
-    return Simulation(plan, parts, prices)
+    return Simulation(
+        plan.flow, plan.contacts, parts, plan.behaviour, plan.seed, prices, plan.start
+    )
 
 
 def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part]:
@@ -274,10 +285,7 @@ def done(plan: Plan, progress: Progress | None = None) -> Part:
 
 def _done(plan: Plan, progress: Progress | None) -> Part:
     part = Part()
-    flow = plan.flow
-    # Who shares a turn looks at the contact as it was at the start.
-    alike = plan.share and not any(flow.behaviour(n.id).changes_contact for n in flow.nodes)
-    shared = Shared(flow, Limits()) if alike else None
+    shared = Shared(plan.flow, Limits()) if plan.share else None
     answers = Surroundings(plan, part)
     courses = _started(plan, part, shared)
     taken = Taken()
@@ -301,19 +309,13 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
 
 def _started(plan: Plan, part: Part, shared: Shared | None) -> Iterator[tuple[Course, int]]:
     """Start the executions of a plan, one after the other."""
-    moment = f"{plan.at:012x}"
     limits = Limits()
-    for number, contact in enumerate(plan.contacts, start=plan.first):
-        given: dict[str, Any] | None = contact
-        if plan.recorded is not None:
-            own, at, _, given = plan.recorded[number - plan.first]
-        else:
-            own = _id(moment, plan.seed, number)
-            at = plan.at + (plan.over * number // plan.total if plan.over else 0)
+    for number in range(plan.first, plan.first + len(plan.contacts)):
+        own, at, payload, contact = plan.start(number)
         if plan.until is not None and at > plan.until:
             return
         execution = engine.start(
-            plan.flow, plan.payload_of(number), execution_id=own, now=from_ms(at), contact=given
+            plan.flow, payload, execution_id=own, now=from_ms(at), contact=contact
         )
         if execution is None:
             part.turned_away += 1

@@ -47,7 +47,7 @@ def country_of(found: fk.Comparison) -> pd.Series[Any]:
     return found.contacts["contact_id"].map(countries)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(flow=flows(), seed=st.integers(0, 3))
 def test_what_is_recorded_is_made_again(flow: Flow, seed: int) -> None:
     """The same flow, behaviour and seed: row for row what the history has."""
@@ -56,7 +56,13 @@ def test_what_is_recorded_is_made_again(flow: Flow, seed: int) -> None:
         return {"contact": contact, "coin": contact["country"] == "BR"}
 
     sim = simulate(
-        flow, PEOPLE, BEHAVIOUR, at=AT, over=timedelta(hours=5), seed=seed, payload=payload
+        flow,
+        list(PEOPLE)[:6],
+        BEHAVIOUR,
+        at=AT,
+        over=timedelta(hours=5),
+        seed=seed,
+        payload=payload,
     )
     found = fk.backtest(flow, flow, sim, BEHAVIOUR, seed=seed)
     pd.testing.assert_frame_equal(found.old.node_runs, sim.node_runs)
