@@ -46,7 +46,10 @@ def backtest(
     which they came, with the same random numbers: those of a message depend on nothing but the
     seed, the contact, the node's id and the visit, and a SPLIT sends a contact the same way in
     both. So nothing differs but what the flows make of it. The same arguments give the same
-    result to the byte. Events that contacts waited for are not recorded with triggers.
+    result to the byte.
+
+    What is not recorded cannot be run: the triggers that `old` turned away, by its filter or
+    entry policy, and the events that contacts waited for.
 
     Parameters
     ----------
@@ -280,9 +283,7 @@ def _of_flow(old: Flow, triggers: pd.DataFrame) -> pd.DataFrame:
                 f"The history is of versions {_listed(versions)} of flow {old.id}, and `old` is "
                 f"version {old.version}; give that version, or old.replace(version=0) for all.",
             )
-    again = triggers["execution_id"][triggers["execution_id"].duplicated()]
-    if len(again):
-        _refuse("history", "execution_id", f"The execution {again.iloc[0]} is there twice.")
+    _check_rows(triggers)
     order = ["created_at", "execution_id"]
     return triggers.sort_values(order, ignore_index=True)
 
@@ -291,23 +292,26 @@ def _listed(values: Iterable[Any]) -> str:
     return ", ".join(map(str, values)) or "no flow"
 
 
+def _check_rows(triggers: pd.DataFrame) -> None:
+    """Refuse rows without an id of their own or an aware moment."""
+    rows = zip(triggers["execution_id"], triggers["created_at"], strict=True)
+    for row, (own, at) in enumerate(rows):
+        if not isinstance(own, str):
+            _refuse("history", "execution_id", f"Row {row} has no id of an execution: {own!r}.")
+        if not isinstance(at, datetime) or pd.isna(at) or at.tzinfo is None:
+            _refuse("history", "created_at", f"Row {row} has no aware moment: {at!r}.")
+    again = triggers["execution_id"][triggers["execution_id"].duplicated()]
+    if len(again):
+        _refuse("history", "execution_id", f"The execution {again.iloc[0]} is there twice.")
+
+
 def _recorded(triggers: pd.DataFrame) -> list[Start]:
     """Return the triggers of a frame."""
-    found = []
-    rows = zip(*(triggers[name] for name in ("execution_id", "created_at")), strict=True)
-    contents = zip(*(triggers[name] for name in ("payload", "contact")), strict=True)
-    for row, ((own, at), (payload, contact)) in enumerate(zip(rows, contents, strict=True)):
-        aware = isinstance(at, datetime) and not pd.isna(at) and at.tzinfo is not None
-        if not (isinstance(own, str) and aware):
-            _refuse(
-                "history",
-                "created_at" if isinstance(own, str) else "execution_id",
-                f"Row {row} has no id or no aware moment: {own!r}, {at!r}.",
-            )
-        if not isinstance(contact, dict):
-            contact = None
-        found.append(Start(own, to_ms(at), payload, contact or None))
-    return found
+    columns = (triggers[name] for name in ("execution_id", "created_at", "payload", "contact"))
+    return [
+        Start(own, to_ms(at), payload, contact if isinstance(contact, dict) and contact else None)
+        for own, at, payload, contact in zip(*columns, strict=True)
+    ]
 
 
 def _refuse(code: str, name: str, message: str) -> NoReturn:

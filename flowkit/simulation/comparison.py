@@ -82,8 +82,10 @@ class Comparison:
 
             execution_id, contact_id   whose trigger it was (string)
             created_at                 when it came
-            differs                    same, time, message, outcome, way or start; of several
-                                       differences the last in this list
+            differs                    same; time, at other times; message, from a node whose
+                                       config differs; outcome, a run ended otherwise; way,
+                                       through other nodes; start, in one flow only: of several
+                                       the last of these
             parted_at                  the first node at which they differ so; of ways the last
                                        node before they part; missing when they are the same
             old_next, new_next         where each goes from there, when they part

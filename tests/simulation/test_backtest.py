@@ -293,8 +293,14 @@ def changed(**columns: Any) -> Callable[[], pd.DataFrame]:
         (lambda: recorded(("a", 0, {}), flow="g"), "backtest.flow", "is of g, and `old` is flow f"),
         (lambda: recorded(("a", 0, {}), version=3), "backtest.flow", "versions 3 of flow f"),
         (changed(execution_id="x"), "backtest.history", "x is there twice"),
-        (changed(created_at="yesterday"), "backtest.history", "Row 0 has no id or no aware"),
+        (
+            changed(created_at="yesterday"),
+            "backtest.history",
+            "Row 0 has no aware moment: 'yesterday'",
+        ),
         (changed(created_at=pd.NaT), "backtest.history", "Row 0"),
+        (changed(created_at=[AT, "later"]), "backtest.history", "Row 1 has no aware moment"),
+        (changed(execution_id=["a", None]), "backtest.history", "Row 1 has no id"),
     ],
 )
 def test_refuses_a_history_that_cannot_be_run(history: Any, code: str, said: str) -> None:
