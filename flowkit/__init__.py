@@ -38,10 +38,12 @@ if _typing.TYPE_CHECKING:
     from flowkit.simulation import After as After
     from flowkit.simulation import Behaviour as Behaviour
     from flowkit.simulation import Channel as Channel
+    from flowkit.simulation import Comparison as Comparison
     from flowkit.simulation import Population as Population
     from flowkit.simulation import Prices as Prices
     from flowkit.simulation import Reaction as Reaction
     from flowkit.simulation import Simulation as Simulation
+    from flowkit.simulation import backtest as backtest
     from flowkit.simulation import simulate as simulate
     from flowkit.trial import test as test
 
@@ -50,10 +52,12 @@ _LATER = {
     "Behaviour": "flowkit.simulation",
     "Channel": "flowkit.simulation",
     "Client": "flowkit.client",
+    "Comparison": "flowkit.simulation",
     "Population": "flowkit.simulation",
     "Prices": "flowkit.simulation",
     "Reaction": "flowkit.simulation",
     "Simulation": "flowkit.simulation",
+    "backtest": "flowkit.simulation",
     "plan": "flowkit.planning",
     "simulate": "flowkit.simulation",
     "test": "flowkit.trial",

@@ -240,6 +240,25 @@ class Client(BroadcastCalls):
 
         return history.node_runs(self._items("/api/executions", query, limit, progress))
 
+    def triggers(
+        self,
+        flow: Flow | str | None = None,
+        contact: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        limit: int | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> pd.DataFrame:
+        """Return what started executions, one row each: the columns of `history.triggers`.
+
+        The parameters choose executions, as those of `executions` do.
+        """
+        query = _query(flow, None, contact, since, until) | {"include": "context"}
+        from flowkit import history
+
+        return history.triggers(self._items("/api/executions", query, limit, progress))
+
     def counts(
         self,
         flow: Flow | str | None = None,

@@ -1,20 +1,26 @@
 """What a deployment would change, before it is made: `plan`.
 
 Owns what is looked at and how it is told; asks a `Client`, changes nothing.
-Imports `client`, `diff`, `flow`, `validate`, `problems`.
+Imports `client`, `clock`, `diff`, `flow`, `validate`, `problems`; `simulation` when it simulates.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from flowkit.client import Client
+from flowkit.clock import SystemClock
 from flowkit.diff import Diff
+from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.problems import Problem, errors
+
+if TYPE_CHECKING:
+    from flowkit.simulation import Behaviour, Comparison, Prices
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,10 @@ class Plan:
         How many executions run, by version and status. They stay in their version to the end.
     findings : list of Problem
         What validation says of `flow` and did not say of `deployed`.
-    outcomes : object
-        What `simulate` returned; None without.
+    outcomes : Comparison or None
+        What both flows would make of the same contacts; None where that was not simulated.
+    not_simulated : str
+        Why not, where it was asked for.
     """
 
     flow: Flow
@@ -42,7 +50,8 @@ class Plan:
     diff: Diff | None
     under_way: dict[int, dict[str, int]]
     findings: list[Problem]
-    outcomes: Any = None
+    outcomes: Comparison | None = None
+    not_simulated: str = ""
 
     def __bool__(self) -> bool:
         return self.diff is None or bool(self.diff)
@@ -67,9 +76,13 @@ class Plan:
         lines += [f"  new finding: {problem}" for problem in self.findings]
         if self.outcomes is not None:
             lines += [f"  {line}" for line in str(self.outcomes).splitlines()]
+        if self.not_simulated:
+            lines.append(f"  not simulated: {self.not_simulated}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str | None:
+        if self.outcomes is not None:
+            return self.outcomes._repr_html_()
         return self.diff.to_svg() if self.diff else None
 
 
@@ -78,7 +91,11 @@ def plan(
     flow: Flow,
     *,
     deployed: Flow | None = None,
-    simulate: Callable[[Flow, Flow], Any] | None = None,
+    contacts: int = 1_000,
+    seed: int = 0,
+    at: datetime | None = None,
+    behaviour: Behaviour | None = None,
+    prices: Prices | None = None,
 ) -> Plan:
     """Return what pushing `flow` would change. Nothing is stored.
 
@@ -90,15 +107,30 @@ def plan(
         What would be pushed.
     deployed : Flow, optional
         What it is compared with, instead of the flow that the service would replace.
-    simulate : callable, optional
-        Compares the outcomes of the deployed flow and of `flow`, which it is given when both are
-        valid; what it returns is shown as text.
+    contacts : int, optional
+        For how many contacts both flows are simulated, where they differ and neither has errors;
+        0 simulates nothing. They are those of the newest triggers that the service has recorded;
+        where there is none, they are made up, with the fields that the flows read.
+    seed : int, optional
+        Another seed, other chances.
+    at : datetime, optional
+        When contacts that are made up are started; aware. Now without.
+    behaviour : Behaviour, optional
+        How channel and contacts behave; without, fitted from what the service has recorded, if
+        that is enough: 100 messages. Else every message is taken, and the plan says so.
+    prices : Prices, optional
+        What messages cost.
 
     Raises
     ------
     ServiceError
         When the service cannot be asked.
+    Invalid
+        ``plan.contacts`` when they are fewer than 0, or what is wrong with the behaviour.
     """
+    if contacts < 0:
+        message = f"A plan simulates 0 contacts or more, not {contacts}."
+        raise Invalid([Problem("plan.contacts", "/contacts", message)])
     if client is not None and deployed is None:
         deployed = client.deployed(flow)
     before = deployed.validate() if deployed is not None else []
@@ -112,13 +144,34 @@ def plan(
             fresh.append(problem)
     if deployed is None:
         return Plan(flow, None, None, {}, fresh)
+    difference = deployed.diff(flow)
+    outcomes, why_not = None, ""
+    if contacts and difference:
+        if errors(before + after):
+            why_not = "a flow has errors"
+        elif find_spec("pandas") is None:
+            why_not = "that needs pandas: pip install 'flowkit[history]'"
+        else:
+            from flowkit.simulation.forecast import forecast
+
+            outcomes = forecast(
+                client,
+                deployed,
+                flow,
+                contacts=contacts,
+                seed=seed,
+                at=at or SystemClock().now(),
+                behaviour=behaviour,
+                prices=prices,
+            )
     return Plan(
         flow,
         deployed,
-        deployed.diff(flow),
+        difference,
         {} if client is None or deployed.id is None else client.under_way(deployed),
         fresh,
-        None if simulate is None or errors(before + after) else simulate(deployed, flow),
+        outcomes,
+        why_not,
     )
 
 

@@ -278,24 +278,43 @@ def validate(file: Path) -> None:
     type=click.Path(path_type=Path),
     help="Compare with the flows in this file; no service is asked.",
 )
-def plan(file: Path, url: str, key: str | None, against: Path | None) -> None:
+@click.option(
+    "--contacts",
+    type=click.IntRange(min=1),
+    default=1_000,
+    show_default=True,
+    help="For how many of its last contacts a change is simulated; made up where there is none.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed, other chances.")
+@click.option("--no-simulation", is_flag=True, help="Only compare; simulate nothing.")
+def plan(
+    file: Path,
+    url: str,
+    key: str | None,
+    against: Path | None,
+    contacts: int,
+    seed: int,
+    no_simulation: bool,
+) -> None:
     """Tell what pushing the flows in FILE would change; nothing is stored.
 
-    The exit status is 0 when nothing changes, 2 when something does, and 1 when a flow has errors
-    or the service cannot be asked.
+    A flow that changes is simulated beside the one that it replaces. The exit status is 0 when
+    nothing changes, 2 when something does, and 1 when a flow has errors or the service cannot be
+    asked.
     """
     from flowkit.client import Client
     from flowkit.errors import FlowkitError, SettingsError
     from service.plan_command import ERROR, run
 
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    chosen = {"contacts": 0 if no_simulation else contacts, "seed": seed}
     try:
         if against is not None:
-            sys.exit(run(_documents(file), None, _documents(against)))
+            sys.exit(run(_documents(file), None, _documents(against), **chosen))
         if not key:
             raise SettingsError("plan needs the service's key: give --key or FLOWKIT_API_KEY")
         with Client(url, api_key=key) as client:
-            sys.exit(run(_documents(file), client))
+            sys.exit(run(_documents(file), client, **chosen))
     except FlowkitError as error:
         click.echo(f"flowkit: {' '.join(str(error).splitlines())}", err=True)
         sys.exit(ERROR)

@@ -23,6 +23,9 @@ def run(
     documents: Iterable[tuple[str, Any]],
     client: Client | None,
     against: Iterable[tuple[str, Any]] = (),
+    *,
+    contacts: int = 1_000,
+    seed: int = 0,
 ) -> int:
     """Print the plan of each flow and return the exit status.
 
@@ -34,12 +37,15 @@ def run(
         The service that would be pushed to.
     against : iterable of (str, JSON data)
         Flows that stand for the deployed ones, found by id or else by name.
+    contacts, seed : int
+        For how many contacts changes are simulated, and by which chances.
     """
     flows = [_read(*item) for item in documents]
     stand_ins = [_read(*item) for item in against]
     statuses = [NO_CHANGE]
     for flow in flows:
-        found = plan(client, flow, deployed=_alike(flow, stand_ins))
+        alike = _alike(flow, stand_ins)
+        found = plan(client, flow, deployed=alike, contacts=contacts, seed=seed)
         click.echo(str(found))
         statuses.append(ERROR if found.refused else CHANGES if found else NO_CHANGE)
     return ERROR if ERROR in statuses else max(statuses)

@@ -13,10 +13,12 @@ from flowkit.history.frames import (
     COUNTS,
     EXECUTIONS,
     NODE_RUNS,
+    TRIGGERS,
     Column,
     counts,
     executions,
     node_runs,
+    triggers,
 )
 from flowkit.history.metrics import node_table
 
@@ -27,12 +29,14 @@ __all__ = [
     "COUNTS",
     "EXECUTIONS",
     "NODE_RUNS",
+    "TRIGGERS",
     "Archive",
     "Column",
     "counts",
     "executions",
     "node_runs",
     "node_table",
+    "triggers",
 ]
 
 

@@ -29,6 +29,7 @@ from flowkit.history.frames import (
     JSON,
     NODE_RUNS,
     TEXT,
+    TRIGGERS,
     Column,
     assembled,
     by_course,
@@ -95,15 +96,20 @@ class Archive:
         where = query(flow, None, contact, since, until)
         # The service first: what moves into the archive meanwhile is then in both, not in none.
         live = self._live.executions(**_by_argument(where)) if self._live else None
-        columns = ["revision", *_sources(EXECUTIONS, layout.EXECUTIONS)]
-        table = self._parts(where).read("executions", columns)
-        frame = _frame(EXECUTIONS, _newest(table, _copies(table), "execution_id"))
-        if live is not None:
-            frame = pd.concat([frame[~frame["execution_id"].isin(live["execution_id"])], live])
-        if status is not None:
-            frame = frame[frame["status"] == status]
-        frame = taken(frame, by_creation(frame))
-        return frame if limit is None else frame.tail(_checked(limit)).reset_index(drop=True)
+        return _heads(EXECUTIONS, self._parts(where), live, status, limit)
+
+    def triggers(
+        self,
+        flow: Flow | str | None = None,
+        contact: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Return what started executions, one row each; see `Client.triggers`."""
+        where = query(flow, None, contact, since, until)
+        live = self._live.triggers(**_by_argument(where)) if self._live else None
+        return _heads(TRIGGERS, self._parts(where), live, None, limit)
 
     def node_runs(
         self,
@@ -219,6 +225,25 @@ def _by_argument(where: dict[str, str]) -> dict[str, Any]:
     return {names[key]: value for key, value in where.items()}
 
 
+def _heads(
+    wanted: Sequence[Column],
+    files: _Files,
+    live: pd.DataFrame | None,
+    status: str | None,
+    limit: int | None,
+) -> pd.DataFrame:
+    """Return these columns of executions, a row each; what is live is told as it is there."""
+    columns = ["revision", *_sources(wanted, layout.EXECUTIONS)]
+    table = files.read("executions", columns)
+    frame = _frame(wanted, _newest(table, _copies(table), "execution_id"))
+    if live is not None:
+        frame = pd.concat([frame[~frame["execution_id"].isin(live["execution_id"])], live])
+    if status is not None:
+        frame = frame[frame["status"] == status]
+    frame = taken(frame, by_creation(frame))
+    return frame if limit is None else frame.tail(_checked(limit)).reset_index(drop=True)
+
+
 def _checked(limit: int) -> int:
     if limit < 1:
         message = f"{limit} is less than 1; leave it out for all"
@@ -265,7 +290,8 @@ def _frame(columns: Sequence[Column], table: Any) -> pd.DataFrame:
         values = table[_source(column)]
         if "." in column.source:
             name, _, inner = column.source.partition(".")
-            return pd.Series([value and value.get(inner) for value in parsed(name)], dtype=TEXT)
+            values = [value and value.get(inner) for value in parsed(name)]
+            return pd.Series(values, dtype=column.dtype)
         if column.dtype == JSON:
             return pd.Series(parsed(column.name), dtype=JSON)
         if column.dtype == COUNT:

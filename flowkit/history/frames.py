@@ -1,7 +1,7 @@
 """The frames of the history: which columns they have, and how wire documents become rows.
 
-Owns the columns of `executions` and `node_runs`, declared once: builders, docstrings and tests
-read the declarations. A frame has the same columns, dtypes and order whatever is in it, also
+Owns the columns of its frames, declared once: builders, docstrings and tests read the
+declarations. A frame has the same columns, dtypes and order whatever is in it, also
 when it is empty, and under pandas 2.2 as under 3. Imports pandas, `execution` and `wire`.
 """
 
@@ -71,11 +71,15 @@ EXECUTIONS: tuple[Column, ...] = (
 )
 """Columns of `executions`."""
 
-_OF_EXECUTION = tuple(
-    column
-    for column in EXECUTIONS
-    if column.name in {"execution_id", "flow_id", "flow_version", "contact_id"}
+_WHOSE = {"execution_id", "flow_id", "flow_version", "contact_id"}
+_OF_EXECUTION = tuple(column for column in EXECUTIONS if column.name in _WHOSE)
+TRIGGERS: tuple[Column, ...] = (
+    *(c for c in EXECUTIONS if c.name in _WHOSE | {"trigger_type", "created_at"}),
+    Column("payload", JSON, "what the trigger brought, as parsed JSON", "context.trigger"),
+    Column("contact", JSON, "the contact at the start, as parsed JSON", "context.contact"),
 )
+"""Columns of `triggers`."""
+
 _OF_RUN = (
     Column("node_id", TEXT, "node that ran"),
     Column("branch_id", TEXT, "branch that ran it; root, root_0, ..."),
@@ -136,6 +140,24 @@ def executions(documents: Iterable[Document]) -> pd.DataFrame:
         Index 0, 1, 2, ...
     """
     frame = _stack([_frame(EXECUTIONS, batch) for batch in _batches(documents)])
+    return taken(frame, by_creation(frame))
+
+
+@_tabulated(TRIGGERS)
+def triggers(documents: Iterable[Document]) -> pd.DataFrame:
+    """Return what started each execution: one row per execution, ordered as `executions` is.
+
+    Parameters
+    ----------
+    documents : iterable of mapping
+        Executions as the service's API gives them with ``context``; consumed in batches.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index 0, 1, 2, ...
+    """
+    frame = _stack([_frame(TRIGGERS, batch) for batch in _batches(documents)])
     return taken(frame, by_creation(frame))
 
 

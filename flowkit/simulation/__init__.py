@@ -4,6 +4,7 @@ Owns the names that engineers use; the work is done in the modules beside it. To
 pandas: ``pip install 'flowkit[history]'``.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flowkit.simulation.behaviour import After as After
@@ -14,18 +15,23 @@ from flowkit.simulation.population import Population as Population
 from flowkit.simulation.prices import Prices as Prices
 
 if TYPE_CHECKING:
+    from flowkit.simulation.backtesting import backtest as backtest
+    from flowkit.simulation.comparison import Comparison as Comparison
     from flowkit.simulation.result import Simulation as Simulation
     from flowkit.simulation.run import simulate as simulate
 
 
+_LATER = {
+    "Comparison": "comparison",
+    "Simulation": "result",
+    "backtest": "backtesting",
+    "simulate": "run",
+}
+"""Names that need pandas, and the modules that have them."""
+
+
 def __getattr__(name: str) -> Any:
-    """Load `simulate` and `Simulation`, without which nothing needs pandas."""
-    if name == "simulate":
-        from flowkit.simulation.run import simulate
-
-        return simulate
-    if name == "Simulation":
-        from flowkit.simulation.result import Simulation
-
-        return Simulation
+    """Load a name that needs pandas."""
+    if name in _LATER:
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -196,28 +196,44 @@ class Behaviour:
         return PLAIN
 
     @classmethod
-    def fit(cls, history: pd.DataFrame) -> Behaviour:
-        """Return the behaviour that a history of node runs shows, node by node.
+    def fit(
+        cls,
+        history: pd.DataFrame,
+        *,
+        messages: pd.DataFrame | None = None,
+        segments: Sequence[Any] = (),
+        triggers: pd.DataFrame | None = None,
+    ) -> Behaviour:
+        """Return the behaviour that a history shows, node by node, and then for all other nodes.
 
-        What can be seen of an effect is how often it failed, with which error most, how often
-        nobody knew, and how long the channel took. What contacts did with a message (delivery,
-        reading, replies, clicks, purchases, opting out) is not in the history yet: it stays at
-        its defaults.
+        Of an effect it is seen how often an attempt failed, with which error most, how often
+        nobody knew, and how long the channel took. What contacts did with a message stands in
+        `messages`: a service does not record it yet, a simulation does. What has not come yet
+        counts as never; who asked for no more is not seen. Without, these stay at their defaults.
 
         Parameters
         ----------
         history : pandas.DataFrame
             As `flowkit.history.node_runs` gives it; nodes without a single result or error that
             a channel gave are left out.
+        messages : pandas.DataFrame, optional
+            As `Simulation.messages`: node_id and the times at which messages were sent,
+            delivered, read, replied to, clicked, and at which their readers bought.
+        segments : sequence of Expr or JSONLogic, optional
+            Conditions on ``contact``: a reaction is fitted for each, of a contact's the first
+            that holds, and one for the contacts in none.
+        triggers : pandas.DataFrame, optional
+            As `flowkit.history.triggers` gives it: who the contacts of the segments were.
 
         Raises
         ------
         Invalid
-            ``behaviour.history`` when a column is missing, or no run is of an effect.
+            ``behaviour.history`` when a column or frame is missing, or no run is of a message;
+            ``config.expression`` when a segment is no condition.
         """
         from flowkit.simulation.fitting import reactions
 
-        return cls(reactions=reactions(history))
+        return cls(reactions=reactions(history, messages, segments, triggers))
 
 
 def draws(seed: int, contact_id: str, node_id: str, attempt: int) -> list[float]:

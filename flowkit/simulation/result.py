@@ -6,7 +6,7 @@ numbers every time. Imports pandas and numpy, `behaviour`, `prices`, `rows`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from flowkit.flow import Flow
-from flowkit.history.frames import TEXT
+from flowkit.history.frames import JSON, TEXT, TRIGGERS
 from flowkit.history.metrics import node_table
 from flowkit.simulation.behaviour import Behaviour, after_sending
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.rows import MISSING, Group, Heads, frames, moments_of
 
 if TYPE_CHECKING:
-    from flowkit.simulation.run import Part
+    from flowkit.simulation.run import Part, Start
 
 MESSAGES = ("sent_at", "delivered_at", "read_at", "replied_at", "clicked_at", "bought_at")
 """Times of a message; missing where it did not come to that."""
@@ -32,8 +32,8 @@ class Simulation:
 
     Attributes
     ----------
-    executions, node_runs : pandas.DataFrame
-        As `flowkit.history.executions` and `flowkit.history.node_runs` give them of production.
+    executions, node_runs, triggers : pandas.DataFrame
+        As the functions of that name in `flowkit.history` give them of production.
     messages : pandas.DataFrame
         One row per message that the channel took: ``execution_id``, ``contact_id``, ``node_id``,
         then when it was sent, delivered, read, replied to, clicked, and when its reader bought.
@@ -49,10 +49,13 @@ class Simulation:
         behaviour: Behaviour,
         seed: int,
         prices: Prices | None,
+        start: Callable[[int], Start],
     ) -> None:
         self.flow = flow
         self.turned_away = sum(part.turned_away for part in parts)
         self._contacts = [contacts[row] for part in parts for row in part.rows]
+        self._rows = [row for part in parts for row in part.rows]
+        self._start = start
         self._heads = Heads(
             [i for part in parts for i in part.heads.ids],
             [i for part in parts for i in part.heads.contact_ids],
@@ -75,6 +78,17 @@ class Simulation:
         """One row per execution."""
         return self._frames[0]
 
+    @cached_property
+    def triggers(self) -> pd.DataFrame:
+        """What started each execution, one row each."""
+        row_of = dict(zip(self._heads.ids, self._rows, strict=True))
+        starts = [self._start(row_of[own]) for own in self.executions["execution_id"]]
+        kept = [column.name for column in TRIGGERS if column.dtype != JSON]
+        return self.executions[kept].assign(
+            payload=pd.Series([start.payload for start in starts], dtype=JSON),
+            contact=pd.Series([start.contact for start in starts], dtype=JSON),
+        )
+
     @property
     def node_runs(self) -> pd.DataFrame:
         """One row per node run."""
@@ -83,7 +97,7 @@ class Simulation:
     @cached_property
     def messages(self) -> pd.DataFrame:
         """One row per message that the channel took, in the order of `node_runs`."""
-        sent = self.node_runs[_is_message(self.node_runs)]
+        sent = self.node_runs[is_message(self.node_runs)]
         by_id = dict(zip(self._heads.ids, self._contacts, strict=True))
         optouts: dict[str, int] = {}
         rows = [
@@ -167,8 +181,8 @@ class Simulation:
         return f"{len(self.executions)} simulated executions: {said or 'none'}{away}"
 
 
-def _is_message(node_runs: pd.DataFrame) -> pd.Series[Any]:
-    """Return which runs left a message's id behind."""
+def is_message(node_runs: pd.DataFrame) -> pd.Series[Any]:
+    """Return which runs are of messages that a channel took: they left its id behind."""
     given = [isinstance(result, dict) and "messageId" in result for result in node_runs["result"]]
     done = node_runs["status"] == "completed"
     return pd.Series(given, index=node_runs.index, dtype=bool) & done.astype(bool)

@@ -13,9 +13,9 @@ import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,11 +43,21 @@ STEP = 1_000
 """Executions between two reports of progress."""
 
 
+class Start(NamedTuple):
+    """How an execution is started: at a moment in ms, for a contact unless the payload says."""
+
+    execution_id: str
+    at: int
+    payload: Any
+    contact: dict[str, Any] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A simulation, or the part of it that one process does.
 
-    `contacts` are those numbered from `first` on, of `total`.
+    `contacts` are those numbered from `first` on, of `total`; `recorded` are their starts, where
+    these do not follow from `at`, `over` and `payload`.
     """
 
     flow: Flow
@@ -62,6 +72,19 @@ class Plan:
     payload: Callable[[dict[str, Any]], Any] | None
     first: int
     total: int
+    recorded: Sequence[Start] | None = None
+
+    def start(self, number: int) -> Start:
+        """Return how the execution of a contact is started."""
+        if self.recorded is not None:
+            return self.recorded[number - self.first]
+        contact = self.contacts[number - self.first]
+        return Start(
+            _id(f"{self.at:012x}", self.seed, number),
+            self.at + (self.over * number // self.total if self.over else 0),
+            {"contact": contact} if self.payload is None else self.payload(contact),
+            contact,
+        )
 
 
 @dataclass(slots=True)
@@ -170,13 +193,63 @@ def simulate(
         seed=seed,
         channel=channel,
         # Who shares a turn looks at the contact as it was at the start.
-        share=share and not any(flow.behaviour(n.id).changes_contact for n in flow.nodes),
+        share=share and not _changes_contact(flow),
         payload=payload,
         first=0,
         total=len(people),
     )
+    return _carried_out(plan, prices, processes, progress)
+
+
+def rerun(
+    flow: Flow,
+    recorded: Sequence[Start],
+    behaviour: Behaviour,
+    *,
+    seed: int,
+    prices: Prices | None,
+    processes: int = 1,
+) -> Simulation:
+    """Return what would have happened if a flow had been started so; see `simulate`.
+
+    Parameters
+    ----------
+    flow : Flow
+        Without errors, with an id and a version.
+    recorded : sequence of Start
+        Starts that the flow takes.
+    behaviour, seed, prices, processes
+        As in `simulate`.
+    """
+    plan = Plan(
+        flow=flow,
+        contacts=[start.contact or {} for start in recorded],
+        behaviour=behaviour,
+        at=0,
+        over=0,
+        until=None,
+        seed=seed,
+        channel=None,
+        share=not _changes_contact(flow),
+        payload=None,
+        first=0,
+        total=len(recorded),
+        recorded=recorded,
+    )
+    return _carried_out(plan, prices, processes)
+
+
+def _changes_contact(flow: Flow) -> bool:
+    return any(flow.behaviour(node.id).changes_contact for node in flow.nodes)
+
+
+def _carried_out(
+    plan: Plan, prices: Prices | None, processes: int, progress: Progress | None = None
+) -> Simulation:
     parts = [done(plan, progress)] if processes == 1 else _divided(plan, processes, progress)
-    return Simulation(flow, people, parts, behaviour, seed, prices)
+    return Simulation(
+        plan.flow, plan.contacts, parts, plan.behaviour, plan.seed, prices, plan.start
+    )
 
 
 def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part]:
@@ -184,9 +257,9 @@ def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part
     size = -(-max(plan.total, 1) // processes)
     plans = []
     for first in range(0, plan.total, size):
-        values = {name: getattr(plan, name) for name in Plan.__slots__}
-        plans.append(Plan(**values | {"contacts": plan.contacts[first : first + size],
-                                      "first": first}))  # fmt: skip
+        own = slice(first, first + size)
+        recorded = plan.recorded and plan.recorded[own]
+        plans.append(replace(plan, contacts=plan.contacts[own], first=first, recorded=recorded))
     parts = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -236,19 +309,13 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
 
 def _started(plan: Plan, part: Part, shared: Shared | None) -> Iterator[tuple[Course, int]]:
     """Start the executions of a plan, one after the other."""
-    moment = f"{plan.at:012x}"
     limits = Limits()
-    for number, contact in enumerate(plan.contacts, start=plan.first):
-        at = plan.at + (plan.over * number // plan.total if plan.over else 0)
+    for number in range(plan.first, plan.first + len(plan.contacts)):
+        own, at, payload, contact = plan.start(number)
         if plan.until is not None and at > plan.until:
             return
-        payload = {"contact": contact} if plan.payload is None else plan.payload(contact)
         execution = engine.start(
-            plan.flow,
-            payload,
-            execution_id=_id(moment, plan.seed, number),
-            now=from_ms(at),
-            contact=contact,
+            plan.flow, payload, execution_id=own, now=from_ms(at), contact=contact
         )
         if execution is None:
             part.turned_away += 1
@@ -333,7 +400,7 @@ class Surroundings:
         if kind != MESSAGE:
             return Outcome("completed"), now
         contact_id = self._part.heads.contact_ids[course.index] or ""
-        visit = performance.key[33:]
+        visit = performance.key[len(self._part.heads.ids[course.index]) + 1 :]
         reaction = self._reaction(visit, contact)
         chance, spread = first_draws(self._seed, contact_id, visit, performance.attempt)
         begins = now

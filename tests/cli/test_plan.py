@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import flowkit as fk
 from flowkit.testing import SIMPLE
 from service.cli import main
 from service.server import free_port
 from tests.cli.program import refused
+from tests.processes import KEY, Installation, installation
 
 GOOD = 'import flowkit as fk\nflow = fk.Flow("G", trigger="t").delay(days=1).end()\n'
 Run = Callable[..., tuple[int, str, str]]
@@ -83,6 +85,48 @@ def test_a_service_that_is_not_there_is_status_1(run: Run) -> None:
     status, _, err = run("plan", "flow.py", "--url", url, "--key", "k")
     assert (status, len(err.splitlines())) == (1, 1)
     assert "cannot reach" in err
+
+
+class TestSimulation:
+    """A flow that changes is simulated beside the one that it replaces."""
+
+    @pytest.fixture
+    def here(self, tmp_path: Path) -> Iterator[Installation]:
+        yield from installation(tmp_path)
+
+    def test_for_the_contacts_that_a_service_has_recorded(
+        self, run: Run, here: Installation
+    ) -> None:
+        here.start_api()
+        target = ("--url", here.url, "--key", KEY)
+        with fk.Client(here.url, api_key=KEY) as client:
+            old = fk.Flow("G", trigger="t").delay(days=1).send(text="Hi", id="hi").end()
+            client.push(old)
+            for number in range(3):
+                contact = {"id": f"c{number}", "phone": "+5511999990000"}
+                client.trigger("t", {"contact": contact})
+        Path("new.py").write_text(
+            'import flowkit as fk\nflow = fk.Flow("G", trigger="t").delay(days=1).end()\n'
+        )
+        status, out, err = run("plan", "new.py", *target, "--contacts", "2")
+        assert (status, err) == (2, "")
+        assert "\n  executions: 3 running stay in version 1 until they end\n" in out
+        assert "\n  simulated: 2 recorded triggers; seed 0; every message is taken" in out
+        assert "\n  2 executions of 2 triggers: 2 by another way\n  messages 2 -> 0\n" in out
+        assert "\n    hi       100.0 % -> 0.0 %  2 -> 0   2 -> 0  0\n" in out
+        assert run("plan", "new.py", *target, "--contacts", "2")[1] == out
+        _, out, _ = run("plan", "new.py", *target, "--no-simulation")
+        assert "simulated" not in out
+
+    def test_for_contacts_that_are_made_up(self, run: Run) -> None:
+        Path("old.py").write_text(GOOD)
+        Path("new.py").write_text(GOOD.replace("days=1", "days=2"))
+        arguments = ("plan", "new.py", "--against", "old.py", "--contacts", "7", "--seed", "3")
+        status, out, err = run(*arguments)
+        assert (status, err) == (2, "")
+        assert "7 contacts made up, since no trigger is recorded; seed 3" in out
+        assert "7 executions of 7 triggers: 7 at other times" in out
+        assert run("plan", "new.py", "--against", "old.py", "--contacts", "0")[0] == 2
 
 
 class TestNew:

@@ -77,6 +77,15 @@ def test_node_runs_are_read_through_all_pages(
     assert {request.url.params["include"] for request in service.requests} == {"executedNodes"}
 
 
+def test_triggers_are_read_with_what_they_brought(
+    client: Client, service: Any, thousand: list[str]
+) -> None:
+    frame = client.triggers(flow="cart", limit=600)
+    assert frame["execution_id"].tolist() == thousand[-600:]
+    assert frame["contact"].tolist() == [{"first_name": "Ana"}] * 600
+    assert service.query()["include"] == "context"
+
+
 @pytest.mark.parametrize(("limit", "pages"), [(1, ["1"]), (500, ["500"]), (600, ["500", "100"])])
 def test_a_limit_gives_the_newest_and_asks_for_no_more(
     client: Client, service: Any, thousand: list[str], limit: int, pages: list[str]
@@ -96,6 +105,7 @@ def test_a_limit_below_one_is_refused(client: Client, service: Any, limit: int) 
 def test_nothing_found_gives_empty_frames_of_the_same_columns(client: Client) -> None:
     pd.testing.assert_frame_equal(client.executions(), history.executions([]))
     pd.testing.assert_frame_equal(client.node_runs(), history.node_runs([]))
+    pd.testing.assert_frame_equal(client.triggers(), history.triggers([]))
 
 
 def test_filters_reach_the_service_under_its_names(client: Client, service: Any) -> None:

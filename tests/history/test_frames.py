@@ -66,7 +66,7 @@ execution_documents = document(
     updatedAt=moments.map(iso),
     endedAt=moments.map(iso),
     resumeAt=moments.map(iso),
-    context=json_values,
+    context=document(trigger=json_values, contact=json_values),
     executedNodes=st.lists(run_documents, max_size=5),
 )
 
@@ -94,7 +94,7 @@ executions = st.builds(
     status=st.sampled_from(["running", "delayed", "completed", "failed", "cancelled"]),
     trigger_type=text,
     contact_id=st.none() | text,
-    context=st.just({}),
+    context=st.fixed_dictionaries({"trigger": json_values, "contact": json_values}),
     executed_nodes=st.lists(
         runs, max_size=6, unique_by=lambda r: (r.start_time, r.branch_id, r.sequence)
     ),
@@ -108,6 +108,7 @@ histories = st.lists(executions, max_size=6, unique_by=lambda e: e.id)
 BUILDERS = [
     pytest.param(history.executions, history.EXECUTIONS, id="executions"),
     pytest.param(history.node_runs, history.NODE_RUNS, id="node_runs"),
+    pytest.param(history.triggers, history.TRIGGERS, id="triggers"),
 ]
 
 
@@ -134,6 +135,7 @@ def span(start: datetime, end: datetime | None) -> timedelta | None:
 @given(st.lists(execution_documents, max_size=5))
 def test_any_documents_give_the_declared_columns(documents: list[dict[str, Any]]) -> None:
     check_form(history.executions(documents), history.EXECUTIONS, len(documents))
+    check_form(history.triggers(documents), history.TRIGGERS, len(documents))
     count = sum(len(document.get("executedNodes") or ()) for document in documents)
     check_form(history.node_runs(documents), history.NODE_RUNS, count)
 
@@ -157,6 +159,15 @@ def test_executions_say_what_the_records_say(records: list[Execution]) -> None:
         for e in sorted(records, key=lambda e: (e.created_at, e.id))
     ]
     assert rows_of(history.executions(map(to_wire, records))) == expected
+
+
+@given(histories)
+def test_triggers_say_what_started_the_executions(records: list[Execution]) -> None:
+    frame = history.triggers(map(to_wire, records))
+    ordered = sorted(records, key=lambda e: (e.created_at, e.id))
+    assert frame["execution_id"].tolist() == [e.id for e in ordered]
+    contents = zip(frame["payload"], frame["contact"], strict=True)
+    assert list(contents) == [(e.context["trigger"], e.context["contact"]) for e in ordered]
 
 
 @given(histories)

@@ -177,8 +177,8 @@ def test_a_behaviour_is_fitted_from_a_history() -> None:
         ]
     )
     history = simulate(TWO, CROWD, real, at=AT).node_runs
-    one, two = Behaviour.fit(history).reactions
-    assert (one.node, two.node) == ("one", "two")
+    one, two, others = Behaviour.fit(history).reactions
+    assert (one.node, two.node, others.node) == ("one", "two", None)
     assert abs(one.failed - 0.3) < 0.03
     assert one.error["code"] == "whatsapp_131026"
     assert abs(one.latency.median - 4) < 0.3
