@@ -114,13 +114,8 @@ class Goal(NodeType, type="GOAL", category="LOGIC", verb="goal"):
     Examples
     --------
     >>> flow = (
-    ...     fk.Flow("Win back", trigger="customer_inactive")
-    ...     .wait_for(
-    ...         "order_paid",
-    ...         days=30,
-    ...         received=lambda b: b.goal("purchase", value=fk.results.answer.event.total),
-    ...         id="answer",
-    ...     )
+    ...     fk.Flow("Purchases", trigger="order_paid")
+    ...     .goal("purchase", value=fk.trigger.total)
     ...     .end()
     ... )
     """

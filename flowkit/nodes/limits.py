@@ -28,7 +28,7 @@ class RateLimit(NodeType, type="RATE_LIMIT", category="TIME", verb="rate_limit")
     --------
     >>> flow = (
     ...     fk.Flow("Gently", trigger="order_paid")
-    ...     .rate_limit("crm", per_second=5)
+    ...     .rate_limit(key="crm", per_second=5)
     ...     .send(template="order_paid", language="en_US")
     ...     .end()
     ... )
