@@ -11,7 +11,6 @@ STOP ends all flows of the contact, who has `opted_out` from then on.
 
 import flowkit as fk
 
-
 TEXT = fk.trigger.text.body
 STOP = ["STOP", "Stop", "stop", "UNSUBSCRIBE", "Unsubscribe", "unsubscribe"]
 AGENT = ["AGENT", "Agent", "agent", "HELP", "Help", "help"]

@@ -50,7 +50,9 @@ TYPES = builtin_types()
 CASES = [(cls, []) for cls in TYPES] + [(c, EVENTS[c.type]) for c in TYPES if c.type in EVENTS]
 EACH_TYPE = pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.type)
 EACH_CASE = pytest.mark.parametrize(
-    ("cls", "events"), CASES, ids=[cls.type + ("+events" if events else "") for cls, events in CASES]
+    ("cls", "events"),
+    CASES,
+    ids=[cls.type + ("+events" if events else "") for cls, events in CASES],
 )
 
 

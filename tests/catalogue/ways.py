@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -68,9 +68,7 @@ def same_everywhere(
     return document
 
 
-def driven(
-    flow: Flow, payload: Any, events: Sequence[Event] = (), store: Any = None
-) -> Execution:
+def driven(flow: Flow, payload: Any, events: Sequence[Event] = (), store: Any = None) -> Execution:
     """Return an execution that the engine has taken to its end, over a store."""
     outside = Outside()
     world = World(
