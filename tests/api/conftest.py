@@ -16,23 +16,33 @@ from tests.api.harness import KEY, NOW, Service
 
 
 @pytest.fixture
-def make_service(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[Callable[..., Service]]:
-    """Return a function that makes a service; on MongoDB where FLOWKIT_TEST_STORE says so."""
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Any]]:
+    """Return a function that opens an empty store; MongoDB where FLOWKIT_TEST_STORE says so."""
     stores: list[Any] = []
 
     def opened() -> Any:
         if os.environ.get("FLOWKIT_TEST_STORE") != "mongodb":
-            return SqliteStore(tmp_path / f"flows-{len(stores)}.db")
-        from service.store.mongo import MongoStore
+            stores.append(SqliteStore(tmp_path / f"flows-{len(stores)}.db"))
+        else:
+            from service.store.mongo import MongoStore
 
-        url = request.getfixturevalue("mongodb_url")
-        return MongoStore(f"{url}-{len(stores)}", retention_days=None)
+            url = request.getfixturevalue("mongodb_url")
+            stores.append(MongoStore(f"{url}-{len(stores)}", retention_days=None))
+        return stores[-1]
+
+    yield opened
+    for store in stores:
+        if not isinstance(store, SqliteStore):
+            store._db.client.drop_database(store._db.database)
+        store.close()
+
+
+@pytest.fixture
+def make_service(open_store: Callable[[], Any], tmp_path: Path) -> Callable[..., Service]:
+    """Return a function that makes a service."""
 
     def make(now: datetime = NOW, **settings: Any) -> Service:
-        store = opened()
-        stores.append(store)
+        store = open_store()
         clock = ManualClock(now)
         rings: list[None] = []
         app = create_app(
@@ -43,11 +53,7 @@ def make_service(
         )
         return Service(app, store, clock, rings)
 
-    yield make
-    for store in stores:
-        if not isinstance(store, SqliteStore):
-            store._db.client.drop_database(store._db.database)
-        store.close()
+    return make
 
 
 @pytest.fixture
