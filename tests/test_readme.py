@@ -42,6 +42,17 @@ def test_the_node_type_of_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> N
     assert flow.validate() == []
 
 
+def test_the_script_of_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(BLOCKS[3].splitlines()) <= 60
+    run(BLOCKS[3], {"__name__": "readme"})
+    said = capsys.readouterr().out
+    assert "voucher 1 day, 0:00:00" in said, "timing"
+    assert "goes on by 'voucher'" in said, "explain"
+    assert "~ node delay_1 /config/amount: 3 -> 1" in said, "diff"
+    assert re.search(r"^voucher +\d+ +\d+ +\d+ +\d+ +\d+\.\d+$", said, re.MULTILINE), "compare"
+    assert "Welcome: never published" in said, "plan"
+
+
 def test_every_node_type_is_described_as_it_describes_itself() -> None:
     for cls in builtin_types():
         verb = f"`{cls.verb}`" if cls.verb else ""
