@@ -11,6 +11,7 @@ import pytest
 import flowkit as fk
 from flowkit import nodetype
 from flowkit.nodetype import describe
+from flowkit.testing import example_of
 from service.demo.flow import abandoned_cart
 from service.settings import PREFIX, Settings
 from tests.sdk.strategies import builtin_types
@@ -38,7 +39,7 @@ def test_the_node_type_of_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(nodetype, "_registry", dict(nodetype._registry))
     names: dict[str, object] = {"fk": fk, "__name__": "readme"}
     run(BLOCKS[2], names)
-    flow = fk.Flow("Tag", trigger="test").then(names["AddTag"](tag="x")).end()  # type: ignore[operator]
+    flow = example_of(names["AddTag"])  # type: ignore[arg-type]
     assert flow.validate() == []
 
 

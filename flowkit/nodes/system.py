@@ -43,7 +43,14 @@ class End(NodeType, type="END", category="SYSTEM"):
 
     Examples
     --------
-    >>> flow = fk.Flow("Nothing yet", trigger="signed_up").end()
+    >>> flow = (
+    ...     fk.Flow("Two at once", trigger="signed_up")
+    ...     .parallel(
+    ...         lambda b: b.delay(hours=1),
+    ...         lambda b: b.send(template="welcome", language="en_US"),
+    ...     )
+    ...     .end()
+    ... )
     """
 
     handles = ()
