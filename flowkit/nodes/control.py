@@ -25,11 +25,8 @@ class Join(NodeType, type="JOIN", category="LOGIC", verb="join"):
     Examples
     --------
     >>> flow = (
-    ...     fk.Flow("Two systems", trigger="signed_up")
-    ...     .parallel(
-    ...         lambda b: b.delay(hours=1),
-    ...         lambda b: b.send(template="welcome", language="en_US"),
-    ...     )
+    ...     fk.Flow("After both", trigger="signed_up")
+    ...     .parallel(lambda b: b.delay(hours=1), lambda b: b.update_contact(add_tags=["new"]))
     ...     .join()
     ...     .send(template="tips", language="en_US")
     ...     .end()

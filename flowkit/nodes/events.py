@@ -22,8 +22,7 @@ class WaitForEvent(NodeType, type="WAIT_FOR_EVENT", category="TIME", verb="wait_
     Examples
     --------
     >>> flow = (
-    ...     fk.Flow("Answer", trigger="order_delivered")
-    ...     .send(template="how_was_it", language="en_US")
+    ...     fk.Flow("If they write", trigger="order_delivered")
     ...     .wait_for(
     ...         "whatsapp.message",
     ...         hours=12,

@@ -16,33 +16,23 @@ from tests.api.harness import KEY, NOW, Service
 
 
 @pytest.fixture
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Any]]:
-    """Return a function that opens an empty store; MongoDB where FLOWKIT_TEST_STORE says so."""
+def make_service(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[..., Service]]:
+    """Return a function that makes a service; on MongoDB where FLOWKIT_TEST_STORE says so."""
     stores: list[Any] = []
 
     def opened() -> Any:
         if os.environ.get("FLOWKIT_TEST_STORE") != "mongodb":
-            stores.append(SqliteStore(tmp_path / f"flows-{len(stores)}.db"))
-        else:
-            from service.store.mongo import MongoStore
+            return SqliteStore(tmp_path / f"flows-{len(stores)}.db")
+        from service.store.mongo import MongoStore
 
-            url = request.getfixturevalue("mongodb_url")
-            stores.append(MongoStore(f"{url}-{len(stores)}", retention_days=None))
-        return stores[-1]
-
-    yield opened
-    for store in stores:
-        if not isinstance(store, SqliteStore):
-            store._db.client.drop_database(store._db.database)
-        store.close()
-
-
-@pytest.fixture
-def make_service(open_store: Callable[[], Any], tmp_path: Path) -> Callable[..., Service]:
-    """Return a function that makes a service."""
+        url = request.getfixturevalue("mongodb_url")
+        return MongoStore(f"{url}-{len(stores)}", retention_days=None)
 
     def make(now: datetime = NOW, **settings: Any) -> Service:
-        store = open_store()
+        store = opened()
+        stores.append(store)
         clock = ManualClock(now)
         rings: list[None] = []
         app = create_app(
@@ -53,7 +43,11 @@ def make_service(open_store: Callable[[], Any], tmp_path: Path) -> Callable[...,
         )
         return Service(app, store, clock, rings)
 
-    return make
+    yield make
+    for store in stores:
+        if not isinstance(store, SqliteStore):
+            store._db.client.drop_database(store._db.database)
+        store.close()
 
 
 @pytest.fixture

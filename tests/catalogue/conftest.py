@@ -1,30 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from flask import Flask
 
-from flowkit.clock import ManualClock
 from flowkit.engine import Limits
 from flowkit.testing import EPOCH
-from service.api.installation import Installation
-from service.app import create_app
 from service.settings import Settings
-from service.store.sqlite import SqliteStore
 from service.worker.process import channels, performing
 from service.worker.runner import Perform
-from tests.api.conftest import open_store as open_store
-from tests.api.harness import KEY, Service
+from tests.api.conftest import make_service as make_service
+from tests.api.harness import Service
 from tests.catalogue.live import Live
 from tests.channels.server import System, system
 from tests.whatsapp.conftest import TOKEN, Simulator, running
-
-SETTINGS = Settings(data_dir=Path("unused"), api_key=KEY)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +34,8 @@ def whatsapp() -> Iterator[Simulator]:
 @pytest.fixture(scope="module")
 def outside(whatsapp: Simulator) -> Iterator[Perform]:
     """Performs effects through real channels."""
-    settings = replace(
-        SETTINGS,
+    settings = Settings(
+        data_dir=Path("unused"),
         http_allow_private=True,
         whatsapp_base_url=whatsapp.url,
         whatsapp_token=TOKEN,
@@ -55,21 +45,9 @@ def outside(whatsapp: Simulator) -> Iterator[Perform]:
         yield perform
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The API, made only once, for its own description takes time; each test gives it a store."""
-    with closing(SqliteStore(tmp_path_factory.mktemp("unused") / "flows.db")) as store:
-        yield create_app(SETTINGS, store)
-
-
 @pytest.fixture
-def live(app: Flask, open_store: Callable[[], Any], outside: Perform) -> Live:
+def live(make_service: Callable[..., Service], outside: Perform) -> Live:
     """API, store and worker, with the WhatsApp simulator on a port of this machine."""
-    store, clock = open_store(), ManualClock(EPOCH)
-    app.extensions["flowkit"] = Installation(SETTINGS, store, clock, _nobody, _nobody)
-    perform = performing(store, clock, Limits(), _nobody, outside)
-    return Live(Service(app, store, clock), perform)
-
-
-def _nobody() -> None:
-    """Ring no bell: the worker is asked to work."""
+    service = make_service(EPOCH)
+    perform = performing(service.store, service.clock, Limits(), lambda: None, outside)
+    return Live(service, perform)
