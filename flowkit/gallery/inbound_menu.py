@@ -6,7 +6,7 @@ Trigger `whatsapp.message`, once for each message of a contact, as WhatsApp desc
 "interactive", "interactive": {"list_reply": {"id": "hours", "title": "Opening hours"}}}`.
 
 Who is handed over gets the tag `with_agent`; while the sender passes it along, the flow is silent.
-STOP ends all flows of the contact, who has `opted_out` from then on.
+STOP always ends all flows of the contact, who has `opted_out` from then on.
 """
 
 import flowkit as fk
@@ -28,19 +28,19 @@ flow = (
     fk.Flow("Inbound menu", trigger="whatsapp.message", filter=fk.trigger.type == "text")
     .switch(
         {
-            "silent": fk.contact.tags.contains("with_agent"),
             "stop": TEXT.is_in(STOP),
+            "silent": fk.contact.tags.contains("with_agent"),
             "agent": TEXT.is_in(AGENT),
             "menu": TEXT.is_in(MENU),
         },
         on={
-            "silent": lambda b: b.end(),
             "stop": lambda b: (
                 b.update_contact(set={"opted_out": True}, id="opted_out")
                 .stop_flows(all=True, id="stopped")
                 .send(text="You will hear no more from us.", id="goodbye")
                 .end()
             ),
+            "silent": lambda b: b.end(),
             "menu": lambda b: (
                 b.send(
                     text="How can we help?",

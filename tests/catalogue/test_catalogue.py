@@ -44,10 +44,13 @@ PAYLOAD = {
 EVENTS: dict[str, list[Event]] = {
     "WAIT_FOR_EVENT": [(2, "whatsapp.message", {"contact": ANA, "text": {"body": "Fine"}})],
 }
-"""What comes while the example of a type runs; it runs without as well."""
+"""What comes while the example of a type runs, which runs without as well; empty where what it
+waits for comes from the service itself."""
 
 TYPES = builtin_types()
-CASES = [(cls, []) for cls in TYPES] + [(c, EVENTS[c.type]) for c in TYPES if c.type in EVENTS]
+CASES = [(cls, []) for cls in TYPES] + [
+    (cls, EVENTS[cls.type]) for cls in TYPES if EVENTS.get(cls.type)
+]
 EACH_TYPE = pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.type)
 EACH_CASE = pytest.mark.parametrize(
     ("cls", "events"),

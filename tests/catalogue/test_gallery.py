@@ -74,6 +74,7 @@ WARNINGS: dict[str, set[str]] = {}
 """What validation says of a starter flow, because it is so."""
 NOW_TOLD = (0, "appointment_tomorrow", ["Ana", "14:30"])
 TOPICS = (0, "How can we help?", [])
+WITH_AGENT = {"contact": ANA | {"tags": ["with_agent"]}}
 ORDERED = ("order_placed", {"total": 80, "contact": ANA})
 
 CASES: list[tuple[Any, ...]] = [
@@ -164,11 +165,8 @@ CASES: list[tuple[Any, ...]] = [
     ("inbound-menu", written("HELP"), [(0, "Somebody of us will answer you here.", [])]),
     ("inbound-menu", written("stop"), [(0, "You will hear no more from us.", [])]),
     ("inbound-menu", written("What?"), [(0, "Write MENU to see the topics.", [])]),
-    (
-        "inbound-menu",
-        written("Menu") | {"contact": ANA | {"tags": ["with_agent"]}},
-        [],
-    ),
+    ("inbound-menu", written("Menu") | WITH_AGENT, []),
+    ("inbound-menu", written("STOP") | WITH_AGENT, [(0, "You will hear no more from us.", [])]),
     ("back-in-stock", STOCK, [(24, "back_in_stock", ["Ana", "Lamp"])]),
     (
         "back-in-stock",
