@@ -20,6 +20,7 @@ from flowkit.graph import Edge, Node
 from flowkit.nodetype import (
     NodeType,
     describe,
+    example,
     node_types,
     with_verb,
 )
@@ -259,6 +260,8 @@ def _doc(cls: type[NodeType]) -> str:
     helps = {spec.name: spec.help for spec in specs(cls)}
     for name in signature(cls).parameters:
         lines += [name, f"    {helps.get(name, '')}".rstrip()]
+    if shown := example(cls):
+        lines += ["", "Examples", "--------", shown]
     return inspect.cleandoc("\n".join(lines))
 
 

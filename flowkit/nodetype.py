@@ -243,7 +243,7 @@ class NodeType:
 
     A subclass states its name and category, declares its config with `field`, and says in `run`
     what the node does; it becomes a frozen dataclass and is registered. The docstring's first
-    paragraph is its description.
+    paragraph is its description, and its example the smallest flow that uses it, named ``flow``.
 
     Examples
     --------
@@ -439,6 +439,7 @@ def describe(cls: type[NodeType]) -> dict[str, Any]:
         "verb": cls.verb,
         "title": cls.type.replace("_", " ").capitalize(),
         "description": inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " "),
+        "example": example(cls),
         "handles": [
             {"id": handle.id, "label": handle.label, "required": handle.required}
             for handle in cls.handles
@@ -446,6 +447,15 @@ def describe(cls: type[NodeType]) -> dict[str, Any]:
         "needsContact": cls.needs_contact,
         "schema": json_schema(cls),
     }
+
+
+def example(cls: type[NodeType]) -> str | None:
+    """Return Python that makes the smallest ``flow`` with a node of that type; ``fk`` is flowkit.
+
+    It is the example of the type's docstring; None where there is none.
+    """
+    lines = re.findall(r"^ *(?:>>>|\.\.\.) (.*)$", cls.__doc__ or "", re.MULTILINE)
+    return "\n".join(lines) or None
 
 
 def read_node(name: str, config: Mapping[str, Any], path: str = "") -> NodeType:

@@ -11,6 +11,7 @@ import pytest
 import flowkit as fk
 from flowkit import nodetype
 from flowkit.nodetype import describe
+from flowkit.testing import example_of
 from service.demo.flow import abandoned_cart
 from service.settings import PREFIX, Settings
 from tests.sdk.strategies import builtin_types
@@ -38,8 +39,19 @@ def test_the_node_type_of_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(nodetype, "_registry", dict(nodetype._registry))
     names: dict[str, object] = {"fk": fk, "__name__": "readme"}
     run(BLOCKS[2], names)
-    flow = fk.Flow("Tag", trigger="test").then(names["AddTag"](tag="x")).end()  # type: ignore[operator]
+    flow = example_of(names["AddTag"])  # type: ignore[arg-type]
     assert flow.validate() == []
+
+
+def test_the_script_of_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(BLOCKS[3].splitlines()) <= 60
+    run(BLOCKS[3], {"__name__": "readme"})
+    said = capsys.readouterr().out
+    assert "voucher 1 day, 0:00:00" in said, "timing"
+    assert "goes on by 'voucher'" in said, "explain"
+    assert "~ node delay_1 /config/amount: 3 -> 1" in said, "diff"
+    assert re.search(r"^voucher +\d+ +\d+ +\d+ +\d+ +\d+\.\d+$", said, re.MULTILINE), "compare"
+    assert "Welcome: never published" in said, "plan"
 
 
 def test_every_node_type_is_described_as_it_describes_itself() -> None:

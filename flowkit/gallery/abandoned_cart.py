@@ -1,7 +1,8 @@
 """Abandoned cart: remind after an hour, offer a voucher for a large cart a day later.
 
-Trigger `cart_abandoned`, with a checkout as Shopify describes it. Send it for checkouts that are
-still open; a purchase in between does not stop the second message.
+Trigger `cart_abandoned`, with a checkout as Shopify describes it; send it for checkouts that are
+still open. A purchase, the event `order_placed`, ends it at once: `{"contact": {"id": "..."}}`,
+with the id of the customer.
 
 Templates: `cart_reminder` (body: {{1}} first name; button: link to the cart) and `cart_voucher`
 (body: {{1}} first name, {{2}} voucher).
@@ -15,6 +16,7 @@ CONTACT = """{
     first_name: customer.first_name,
     country: shipping_address.country_code
 }"""
+"""Takes the contact out of Shopify's checkout (JMESPath)."""
 FIRST_NAME = "{{ contact.first_name | default: 'you' }}"
 LARGE_CART = 100
 
@@ -25,6 +27,7 @@ flow = (
         contact=CONTACT,
         filter=fk.trigger.completed_at == None,  # noqa: E711
         idempotency_key="token",
+        settings={"exit": [{"event": "order_placed"}]},
     )
     .delay(hours=1)
     .when(

@@ -21,20 +21,23 @@ flow = (
         filter=fk.trigger.status.is_in(["confirmed", "shipped", "delivered"]),
         idempotency_key="event_id",
     )
-    .when(
-        fk.trigger.status == "confirmed",
-        then=lambda b: b.send(
-            template="order_confirmed", language="en_US", parameters=ORDER, id="confirmed"
-        ).end(),
-        id="is_confirmed",
+    .switch(
+        {"confirmed": fk.trigger.status == "confirmed", "shipped": fk.trigger.status == "shipped"},
+        on={
+            "confirmed": lambda b: b.send(
+                template="order_confirmed", language="en_US", parameters=ORDER, id="confirmed"
+            ),
+            "shipped": lambda b: b.send(
+                template="order_shipped",
+                language="en_US",
+                parameters=[*ORDER, TRACKING],
+                id="shipped",
+            ),
+        },
+        otherwise=lambda b: b.send(
+            template="order_delivered", language="en_US", parameters=ORDER, id="delivered"
+        ),
+        id="status",
     )
-    .when(
-        fk.trigger.status == "shipped",
-        then=lambda b: b.send(
-            template="order_shipped", language="en_US", parameters=[*ORDER, TRACKING], id="shipped"
-        ).end(),
-        id="is_shipped",
-    )
-    .send(template="order_delivered", language="en_US", parameters=ORDER, id="delivered")
     .end()
 )

@@ -2,7 +2,9 @@
 
 Trigger `promotion`, for each contact of the list (or a broadcast of this flow):
 `{"contact": {"id": "...", "phone": "+55...", "first_name": "..."}}`. The same contact always
-comes to the same arm, so that the purchases of each arm can be compared with the holdout's.
+comes to the same arm. What is bought within a week, the event `order_placed`
+(`{"total": 80, "contact": {"id": "..."}}`), is a goal reached, so that the purchases of each arm
+can be compared with the holdout's.
 
 Templates (marketing): `promotion_price` and `promotion_gift` (body: {{1}} first name).
 """
@@ -25,6 +27,12 @@ flow = (
             ),
         },
         id="arm",
+    )
+    .wait_for(
+        "order_placed",
+        days=7,
+        received=lambda b: b.goal("purchase", value=fk.results.bought.event.total, id="goal"),
+        id="bought",
     )
     .end()
 )

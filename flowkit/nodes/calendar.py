@@ -73,7 +73,17 @@ def _wait(ctx: Context, zone: Zone, moment: datetime, past: str = "continue") ->
 
 
 class DelayDays(InZone, NodeType, type="DELAY_DAYS", category="TIME", verb="delay_days"):
-    """Wait for calendar days, not for 24 hours each: until a time of day, some days later."""
+    """Wait for calendar days, not for 24 hours each: until a time of day, some days later.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Tips", trigger="signed_up")
+    ...     .delay_days(2, at="09:30")
+    ...     .send(template="tips", language="en_US")
+    ...     .end()
+    ... )
+    """
 
     days: int = field(
         help="How many days later; 0 is today, or tomorrow once the time is past.",
@@ -113,7 +123,17 @@ class DelayDays(InZone, NodeType, type="DELAY_DAYS", category="TIME", verb="dela
 
 
 class DelayUntil(Passing, NodeType, type="DELAY_UNTIL", category="TIME", verb="delay_until"):
-    """Wait until a date and time, the same for all or taken from the data."""
+    """Wait until a date and time, the same for all or taken from the data.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Event", trigger="ticket_sold")
+    ...     .delay_until("{{ trigger.starts_at }}", offset_minutes=-120)
+    ...     .send(template="event_soon", language="en_US")
+    ...     .end()
+    ... )
+    """
 
     at: str = field(
         help="ISO 8601 date, or date and time, as Liquid; without an offset it is local time.",
@@ -145,7 +165,17 @@ class DelayUntil(Passing, NodeType, type="DELAY_UNTIL", category="TIME", verb="d
 
 
 class DelayWeekday(InZone, NodeType, type="DELAY_WEEKDAY", category="TIME", verb="delay_weekday"):
-    """Wait until the next of some weekdays at a time of day."""
+    """Wait until the next of some weekdays at a time of day.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Weekly news", trigger="signed_up")
+    ...     .delay_weekday("tuesday", at="10:00")
+    ...     .send(template="news", language="en_US")
+    ...     .end()
+    ... )
+    """
 
     days: Sequence[Weekday] = field(help="The weekdays.", min_length=1, max_length=7)
     at: str = field(help="Time of day, such as 09:30.", kind="time")
@@ -173,7 +203,17 @@ class DelayWeekday(InZone, NodeType, type="DELAY_WEEKDAY", category="TIME", verb
 
 
 class DelayDate(InZone, NodeType, type="DELAY_DATE", category="TIME", verb="delay_date"):
-    """Wait until a date of the contact or the payload, some days before or after it."""
+    """Wait until a date of the contact or the payload, some days before or after it.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Birthday", trigger="birthday_soon")
+    ...     .delay_date("{{ contact.birthday }}", at="09:00", yearly=True, past="next")
+    ...     .send(template="birthday", language="en_US")
+    ...     .end()
+    ... )
+    """
 
     date: str = field(
         help="ISO 8601 date as Liquid, such as {{ contact.birthday }}.",
@@ -242,6 +282,15 @@ class SendingWindow(
 
     Quiet hours are what is left of the day: quiet from 21:00 to 09:00 is a window from 09:00 to
     21:00. A window that closes before it opens lasts past midnight, into the day after.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("By day", trigger="parcel_arrived")
+    ...     .sending_window("09:00", "20:00")
+    ...     .send(template="parcel_arrived", language="en_US")
+    ...     .end()
+    ... )
     """
 
     opens: str = field(help="Time of day from which contacts pass, such as 09:00.", kind="time")

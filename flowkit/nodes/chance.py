@@ -60,7 +60,23 @@ class Arm:
 
 
 class Split(NodeType, type="SPLIT", category="LOGIC", verb="split"):
-    """Divide contacts at random by weights; a contact comes to the same arm each time."""
+    """Divide contacts at random by weights; a contact comes to the same arm each time.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Test of two texts", trigger="promotion")
+    ...     .split(
+    ...         {"price": 45, "gift": 45, "none": 10},
+    ...         holdout="none",
+    ...         on={
+    ...             "price": lambda b: b.send(template="promotion_price", language="en_US"),
+    ...             "gift": lambda b: b.send(template="promotion_gift", language="en_US"),
+    ...         },
+    ...     )
+    ...     .end()
+    ... )
+    """
 
     branches: Sequence[Arm] = field(help="The arms.", min_length=2, max_length=50)
     salt: str | None = field(

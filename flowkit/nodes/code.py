@@ -13,7 +13,17 @@ from flowkit.problems import Problem, pointer
 
 
 class SetVariable(NodeType, type="SET_VARIABLE", category="LOGIC", verb="set_variable"):
-    """Set variables of the branch, which expressions and templates see as ``vars``."""
+    """Set variables of the branch, which expressions and templates see as ``vars``.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Greeting", trigger="signed_up")
+    ...     .set_variable({"code": "HELLO10"})
+    ...     .send(template="welcome", language="en_US", parameters=["{{ vars.code }}"])
+    ...     .end()
+    ... )
+    """
 
     values: Mapping[str, Any] = field(
         help="Value by name, as JSONLogic; a text or a number is itself.",
@@ -45,7 +55,20 @@ class SetVariable(NodeType, type="SET_VARIABLE", category="LOGIC", verb="set_var
 
 
 class Python(NodeType, type="PYTHON", category="ACTION", verb="python"):
-    """Call a function that the installation has registered under a name."""
+    """Call a function that the installation has registered under a name.
+
+    Examples
+    --------
+    >>> @fk.function("points")
+    ... def points(total: float) -> int:
+    ...     return int(total // 10)
+    >>> flow = (
+    ...     fk.Flow("Points", trigger="order_paid")
+    ...     .python("points", {"total": fk.trigger.total}, id="earned")
+    ...     .send(template="points", language="en_US", parameters=["{{ nodes.earned.value }}"])
+    ...     .end()
+    ... )
+    """
 
     function: str = field(
         help="The name under which it is registered.", min_length=1, max_length=64

@@ -26,6 +26,16 @@ class UpdateContact(NodeType, type="UPDATE_CONTACT", category="ACTION", verb="up
 
     The nodes behind it see the contact as it then is, and the node's result holds what was
     changed. It is done once, however often the node is tried.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Customer", trigger="order_paid")
+    ...     .update_contact(
+    ...         set={"last_total": fk.trigger.total}, increment={"orders": 1}, add_tags=["customer"]
+    ...     )
+    ...     .end()
+    ... )
     """
 
     set: Mapping[str, Any] | None = field(

@@ -21,6 +21,16 @@ class Join(NodeType, type="JOIN", category="LOGIC", verb="join"):
 
     It waits for the branches that can still come: one that ends elsewhere is not waited for. The
     time-out counts from the first arrival.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("After both", trigger="signed_up")
+    ...     .parallel(lambda b: b.delay(hours=1), lambda b: b.update_contact(add_tags=["new"]))
+    ...     .join()
+    ...     .send(template="tips", language="en_US")
+    ...     .end()
+    ... )
     """
 
     mode: Literal["all", "any", "atLeast"] = field(
@@ -68,6 +78,17 @@ class Repeat(NodeType, type="REPEAT", category="LOGIC", verb="repeat"):
 
     What follows ``again`` leads back here. ``while`` is looked at before each round, ``until``
     after each.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Up to three reminders", trigger="invoice_due")
+    ...     .repeat(
+    ...         maximum=3,
+    ...         body=lambda b: b.send(template="invoice_due", language="en_US").delay(days=3),
+    ...     )
+    ...     .end()
+    ... )
     """
 
     maximum: int = field(help="Rounds at most.", ge=1, le=100)

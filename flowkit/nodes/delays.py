@@ -14,7 +14,17 @@ from flowkit.problems import Problem
 
 
 class Delay(NodeType, type="DELAY", category="TIME", verb="delay"):
-    """Wait for a fixed time; a day is 24 hours."""
+    """Wait for a fixed time; a day is 24 hours.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Tips", trigger="signed_up")
+    ...     .delay(hours=36)
+    ...     .send(template="tips", language="en_US")
+    ...     .end()
+    ... )
+    """
 
     amount: float = field(help="How many units to wait.", gt=0)
     unit: Literal["seconds", "minutes", "hours", "days", "weeks"] = field(

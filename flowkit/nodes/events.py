@@ -17,7 +17,20 @@ _RECEIVED = Handle("received", "Received")
 
 
 class WaitForEvent(NodeType, type="WAIT_FOR_EVENT", category="TIME", verb="wait_for"):
-    """Wait until an event comes for the contact, also one that has come since the start."""
+    """Wait until an event comes for the contact, also one that has come since the start.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("If they write", trigger="order_delivered")
+    ...     .wait_for(
+    ...         "whatsapp.message",
+    ...         hours=12,
+    ...         received=lambda b: b.send(text="Thank you!"),
+    ...     )
+    ...     .end()
+    ... )
+    """
 
     handles = (_RECEIVED, Handle("timeout", "Timed out"))
     needs_contact = True
@@ -95,7 +108,16 @@ class WaitForEvent(NodeType, type="WAIT_FOR_EVENT", category="TIME", verb="wait_
 
 
 class Goal(NodeType, type="GOAL", category="LOGIC", verb="goal"):
-    """Record a conversion, which may end the execution."""
+    """Record a conversion, which may end the execution.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Purchases", trigger="order_paid")
+    ...     .goal("purchase", value=fk.trigger.total)
+    ...     .end()
+    ... )
+    """
 
     name: str = field(help="What was reached, such as purchase.", min_length=1, max_length=128)
     value: Any = field(

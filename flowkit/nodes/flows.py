@@ -16,7 +16,12 @@ SECONDS = 10.0
 
 
 class StartFlow(NodeType, type="START_FLOW", category="ACTION", verb="start_flow"):
-    """Start another active flow for the contact, and go on without waiting for it."""
+    """Start another active flow for the contact, and go on without waiting for it.
+
+    Examples
+    --------
+    >>> flow = fk.Flow("Hand over", trigger="signed_up").start_flow("welcome").end()
+    """
 
     flow_id: str = field(help="Id of the flow.", min_length=1, max_length=128)
     payload: Any = field(
@@ -39,7 +44,12 @@ class StartFlow(NodeType, type="START_FLOW", category="ACTION", verb="start_flow
 
 
 class StopFlows(NodeType, type="STOP_FLOWS", category="ACTION", verb="stop_flows"):
-    """Cancel the contact's other executions: of some flows, or of all."""
+    """Cancel the contact's other executions: of some flows, or of all.
+
+    Examples
+    --------
+    >>> flow = fk.Flow("Opted out", trigger="opted_out").stop_flows(all=True).end()
+    """
 
     needs_contact = True
 

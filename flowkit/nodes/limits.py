@@ -23,6 +23,15 @@ class RateLimit(NodeType, type="RATE_LIMIT", category="TIME", verb="rate_limit")
 
     All nodes with the same key share a bucket, in whatever flow they are. Tokens are given in the
     order in which executions come.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Gently", trigger="order_paid")
+    ...     .rate_limit(key="crm", per_second=5)
+    ...     .send(template="order_paid", language="en_US")
+    ...     .end()
+    ... )
     """
 
     key: str = field(
@@ -62,6 +71,15 @@ class FrequencyCap(NodeType, type="FREQUENCY_CAP", category="LOGIC", verb="frequ
     Days and weeks (from Monday) are those of the contact's time zone, else of the flow's, else
     UTC. Whoever passes counts, whether or not what follows succeeds; whoever does not is
     ``suppressed``. All nodes with the same key and period share the count, in whatever flow.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("At most one a day", trigger="back_in_stock")
+    ...     .frequency_cap(maximum=1, period="day")
+    ...     .send(template="back_in_stock", language="en_US")
+    ...     .end()
+    ... )
     """
 
     maximum: int = field(help="How many times a contact passes.", ge=1, le=1_000)

@@ -16,7 +16,20 @@ from flowkit.problems import Problem
 
 
 class Condition(NodeType, type="CONDITION", category="LOGIC", verb="when"):
-    """Go one of two ways, by what is known about the contact and the trigger."""
+    """Go one of two ways, by what is known about the contact and the trigger.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Greeting", trigger="signed_up")
+    ...     .when(
+    ...         fk.contact.country == "BR",
+    ...         then=lambda b: b.send(template="welcome", language="pt_BR"),
+    ...         otherwise=lambda b: b.send(template="welcome", language="en_US"),
+    ...     )
+    ...     .end()
+    ... )
+    """
 
     expression: Any = field(help="The condition, as JSONLogic.", kind="expression")
 
@@ -52,7 +65,23 @@ class Case:
 
 
 class Switch(NodeType, type="SWITCH", category="LOGIC", verb="switch"):
-    """Go by the first case that holds, or by ``default`` where none does."""
+    """Go by the first case that holds, or by ``default`` where none does.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("By status", trigger="order_updated")
+    ...     .switch(
+    ...         {"paid": fk.trigger.status == "paid", "shipped": fk.trigger.status == "shipped"},
+    ...         on={
+    ...             "paid": lambda b: b.send(template="order_paid", language="en_US"),
+    ...             "shipped": lambda b: b.send(template="order_shipped", language="en_US"),
+    ...         },
+    ...         otherwise=lambda b: b.end(),
+    ...     )
+    ...     .end()
+    ... )
+    """
 
     cases: Sequence[Case] = field(
         help="The cases, in the order in which they are tried.", min_length=1, max_length=50

@@ -25,6 +25,18 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
 
     The free kinds (text, files, buttons, lists, links) can only be sent inside an open service
     window.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Greeting", trigger="signed_up")
+    ...     .send(
+    ...         template="welcome",
+    ...         language="en_US",
+    ...         parameters=["{{ contact.first_name | default: 'you' }}"],
+    ...     )
+    ...     .end()
+    ... )
     """
 
     kind: Kind = field(help="An approved template, or what can be sent in an open service window.")

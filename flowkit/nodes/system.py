@@ -9,7 +9,12 @@ from flowkit.nodetype import Arrive, Context, Next, NodeType
 
 
 class Trigger(NodeType, type="TRIGGER", category="SYSTEM"):
-    """Start the flow when a webhook of its trigger type arrives."""
+    """Start the flow when a webhook of its trigger type arrives.
+
+    Examples
+    --------
+    >>> flow = fk.Flow("Orders", trigger="order_paid", filter=fk.trigger.total > 50).end()
+    """
 
     contact: str = field(
         "contact",
@@ -34,7 +39,19 @@ class Trigger(NodeType, type="TRIGGER", category="SYSTEM"):
 
 
 class End(NodeType, type="END", category="SYSTEM"):
-    """End the branches that arrive."""
+    """End the branches that arrive.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("Two at once", trigger="signed_up")
+    ...     .parallel(
+    ...         lambda b: b.delay(hours=1),
+    ...         lambda b: b.send(template="welcome", language="en_US"),
+    ...     )
+    ...     .end()
+    ... )
+    """
 
     handles = ()
 
@@ -44,7 +61,12 @@ class End(NodeType, type="END", category="SYSTEM"):
 
 
 class Note(NodeType, type="NOTE", category="SYSTEM", verb="note"):
-    """Say something to whoever reads the flow; nothing leads to it and it does nothing."""
+    """Say something to whoever reads the flow; nothing leads to it and it does nothing.
+
+    Examples
+    --------
+    >>> flow = fk.Flow("Draft", trigger="signed_up").note("Ask legal about the text.").end()
+    """
 
     text: str = field(help="What to say.", max_length=10_000, widget="textarea")
 

@@ -35,6 +35,14 @@ class HttpRequest(NodeType, type="HTTP_REQUEST", category="ACTION", verb="http")
     is ``{status, body}``: the body as JSON where it is such, else as text. An answer of 300 or
     more fails; 429 and 5xx may be tried again. Redirects are not followed, and addresses inside
     the installation's own network are refused unless it allows them.
+
+    Examples
+    --------
+    >>> flow = (
+    ...     fk.Flow("To the CRM", trigger="order_paid")
+    ...     .http("POST", "{{ trigger.crm }}/orders", body={"contact": "{{ contact.id }}"})
+    ...     .end()
+    ... )
     """
 
     method: Method = field(help="What is asked for.")

@@ -16,6 +16,7 @@ Needs pytest and Hypothesis. May import the core of `flowkit`; nothing of a serv
 from flowkit.testing.contract import StoreContract as StoreContract
 from flowkit.testing.examples import EPOCH as EPOCH
 from flowkit.testing.examples import SIMPLE as SIMPLE
+from flowkit.testing.examples import example_of as example_of
 from flowkit.testing.examples import flows as flows
 from flowkit.testing.examples import started as started
 from flowkit.testing.invariants import check_invariants as check_invariants

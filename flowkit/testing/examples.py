@@ -10,10 +10,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+import flowkit
 from flowkit import engine
 from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.nodetype import Outcome
+from flowkit.nodetype import NodeType, Outcome, example
 
 EPOCH = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 """The moment at which tests begin."""
@@ -68,6 +69,23 @@ JOINED = Flow.from_dict(
         ],
     }
 )
+
+
+def example_of(cls: type[NodeType]) -> Flow:
+    """Return the flow of a node type's example.
+
+    Raises
+    ------
+    ValueError
+        When the docstring has no example, or the example makes no ``flow`` with such a node.
+    """
+    names: dict[str, Any] = {"fk": flowkit, "__name__": cls.__module__}
+    exec(example(cls) or "", names)
+    flow = names.get("flow")
+    if not isinstance(flow, Flow) or cls.type not in {node.type for node in flow.nodes}:
+        message = f"the docstring of {cls.__qualname__} shows no `flow` with a {cls.type}"
+        raise ValueError(message)
+    return flow
 
 
 def started(number: int, *, flow: Flow = SIMPLE, now: datetime = EPOCH) -> list[Execution]:

@@ -37,6 +37,11 @@ class NodeTypeSchema(WireSchema):
     )
     title = ma.fields.String(required=True)
     description = ma.fields.String(required=True)
+    example = ma.fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The smallest flow with such a node, in Python."},
+    )
     handles = ma.fields.List(ma.fields.Nested(HandleSchema), required=True)
     needs_contact = ma.fields.Boolean(required=True, data_key="needsContact")
     schema = ma.fields.Dict(

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import flowkit as fk
-
-CONTACT = """{
-    id: to_string(customer.id),
-    phone: customer.phone || shipping_address.phone || phone,
-    first_name: customer.first_name,
-    country: shipping_address.country_code
-}"""
-"""Takes the contact out of Shopify's checkout (JMESPath)."""
+from flowkit.gallery.abandoned_cart import CONTACT
 
 VOUCHER = "Your voucher CART10 takes 10 % off"
 

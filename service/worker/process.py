@@ -13,14 +13,16 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from flowkit.clock import Clock
 from flowkit.engine import Limits, Performance
 from flowkit.nodetype import Outcome
 from flowkit.sharing import KINDS
 from service.channels.http import HttpChannel
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
+from service.store.base import Store
 from service.store.open import open_store
 from service.worker.broadcasting import Broadcasting
 from service.worker.clock import StoreClock, clock_of
@@ -70,6 +72,21 @@ def channels(settings: Settings) -> Iterator[Perform]:
         yield perform
 
 
+def performing(
+    store: Store, clock: Clock, limits: Limits, ring: Callable[[], None], outside: Perform
+) -> Perform:
+    """Return the function that performs every effect: in the store, or `outside` of it."""
+    internal, flows = Internal(store, clock), Flows(store, clock, limits, ring)
+
+    def perform(performance: Performance) -> Outcome:
+        kind = performance.effect.kind
+        if kind in FLOWS:
+            return flows.perform(performance)
+        return internal.perform(performance) if kind in KINDS else outside(performance)
+
+    return perform
+
+
 def _refused(code: str, message: str) -> Outcome:
     return Outcome("failed", error={"code": code, "message": message, "transient": False})
 
@@ -98,23 +115,14 @@ def work(settings: Settings) -> None:
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     clock = clock_of(store)
     with contextlib.closing(store), channels(settings) as outside:
-        internal = Internal(store, clock)
         limits = Limits(
             fork_queue=settings.fork_queue_limit,
             result_bytes=settings.result_limit_bytes,
             execution_bytes=settings.execution_limit_bytes,
         )
-        flows = Flows(store, clock, limits, doorbell.ring)
-
-        def perform(performance: Performance) -> Outcome:
-            kind = performance.effect.kind
-            if kind in FLOWS:
-                return flows.perform(performance)
-            return internal.perform(performance) if kind in KINDS else outside(performance)
-
         runner = Runner(
             store,
-            perform,
+            performing(store, clock, limits, doorbell.ring, outside),
             clock=clock,
             owner=owner,
             lease_seconds=settings.lease_seconds,

@@ -1,11 +1,11 @@
-"""The simulator, beside the bare engine: a welcome series of 12 nodes and 7 days.
+"""The simulator, beside the bare engine: the gallery's welcome series, 7 days long.
 
-Contacts have a country, for which a condition asks, and a first name; a split divides them. One
-message in fifty
-is refused. `shared` is what `simulate` does, `alone` lets every execution take every turn of the
-engine, `bare` is the engine's turns and their bookkeeping and nothing else: neither heap, nor
-randomness, nor frames. A step is a node run. Times of the processor stand beside those of the
-clock, which say little on a machine that has other things to do.
+Each contact runs 11 or 12 of its nodes: waits, messages with the first name, a condition that asks
+for the country, a split. One message in fifty is refused. `shared` is what `simulate` does, `alone`
+lets every execution take every turn of the engine, `bare` is the engine's turns and their
+bookkeeping and nothing else: neither heap, nor randomness, nor frames. A step is a node run. Times
+of the processor stand beside those of the clock, which say little on a machine that has other
+things to do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import flowkit as fk
 from flowkit import engine
 from flowkit.course import Alone
-from flowkit.flow import Flow
+from flowkit.gallery import starter
 from flowkit.nodetype import Outcome
 from flowkit.wire import to_ms
 from tests.benchmarks.stage import run
@@ -30,32 +30,8 @@ FIELDS: dict[str, dict[Any, float]] = {
     "country": {"BR": 3, "US": 1},
     "first_name": {f"Name{number}": 1 for number in range(1_000)},
 }
+WELCOME = starter("welcome-series")
 BEHAVIOUR = fk.Behaviour(reactions=[fk.Reaction(failed=0.02, read=0.6, replied=0.1)])
-
-
-def welcome() -> Flow:
-    """Return the series: each contact runs 11 or 12 nodes."""
-    return (
-        fk.Flow("Welcome series", trigger="signed_up")
-        .send(text="Welcome, {{ contact.first_name }}!", id="welcome")
-        .delay(days=1)
-        .when(
-            fk.contact.country == "BR",
-            then=lambda b: b.send(text="Oi {{ contact.first_name }}", id="oi"),
-            otherwise=lambda b: b.send(text="Hi {{ contact.first_name }}", id="hi"),
-        )
-        .delay(days=2)
-        .split(
-            {"offer": 45, "reminder": 55},
-            on={
-                "offer": lambda b: b.send(text="Half price", id="offer"),
-                "reminder": lambda b: b.delay(days=1).send(text="Go pro", id="reminder"),
-            },
-        )
-        .delay(days=3)
-        .send(text="See you", id="bye")
-        .end()
-    )
 
 
 def people(number: int) -> fk.Population:
@@ -65,14 +41,12 @@ def people(number: int) -> fk.Population:
 
 def simulated(number: int, **options: Any) -> Callable[[], int]:
     """Return a simulation that gives its number of steps; frames included."""
-    return lambda: len(
-        fk.simulate(welcome(), people(number), BEHAVIOUR, at=AT, **options).node_runs
-    )
+    return lambda: len(fk.simulate(WELCOME, people(number), BEHAVIOUR, at=AT, **options).node_runs)
 
 
 def bare(number: int) -> int:
     """Let the engine take executions to their end; every effect succeeds at once."""
-    flow = welcome().replace(id="welcome", version=1)
+    flow = WELCOME.replace(id="welcome", version=1)
     steps = 0
     for contact in people(number):
         execution = engine.start(flow, {"contact": contact}, execution_id="x", now=AT)

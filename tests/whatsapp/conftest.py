@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -42,6 +43,13 @@ class Simulator:
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
+    with running() as control:
+        yield control
+
+
+@contextmanager
+def running() -> Iterator[Simulator]:
+    """Yield a simulator that listens."""
     server = make_server("127.0.0.1", 0, create_simulator(TOKEN), threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
