@@ -308,7 +308,7 @@ def test_times_behind_a_join() -> None:
         .end()
     )
     (hi,) = [t for t in flow.timing() if t.node_id == "hi"]
-    assert (hi.earliest, hi.latest, hi.window) == (HOUR, 3 * HOUR, "open")
+    assert (hi.earliest, hi.latest, hi.window) == (3 * HOUR, 3 * HOUR, "open")
 
 
 def test_rounds_of_a_loop_have_no_latest_moment() -> None:
