@@ -83,7 +83,7 @@ class Flow(Fluent, Record):
     >>> flow = (
     ...     Flow("Welcome", trigger="signed_up")
     ...     .delay(hours=1)
-    ...     .send(text="Welcome, {{ contact.first_name }}!")
+    ...     .send(template="welcome", language="en_US", parameters=["{{ contact.first_name }}"])
     ...     .end()
     ... )
     >>> flow.validate()

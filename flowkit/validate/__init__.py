@@ -17,6 +17,7 @@ from flowkit.validate import (
     codes,
     config,
     consent,
+    cost,
     decisions,
     graph,
     inputs,
@@ -32,7 +33,16 @@ from flowkit.validate.finding import FINDINGS, UNDECIDED
 from flowkit.validate.snapshot import Templates, read_templates
 from flowkit.validate.subject import Subject
 
-__all__ = ["FINDINGS", "RULES", "UNDECIDED", "check_flow", "codes", "read_templates", "validate"]
+__all__ = [
+    "FINDINGS",
+    "RULES",
+    "UNDECIDED",
+    "check_flow",
+    "codes",
+    "cost",
+    "read_templates",
+    "validate",
+]
 
 RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     config.named,

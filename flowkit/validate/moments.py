@@ -157,6 +157,7 @@ def _carried(
         What holds where the body of `loop` leads back to it.
     """
     found = dict(begins)
+    parted: dict[tuple[int, str | None], Moment] = {}
     arrived: dict[int, list[tuple[int, Moment]]] = {}
     returned: Moment | None = None
     for node in order:
@@ -164,7 +165,7 @@ def _carried(
         if moment is None or made is None:
             continue
         at_gate = node in subject.shape.gates
-        gathered = _gathered(subject, node, arrived.get(node, []), found) if at_gate else None
+        gathered = _gathered(subject, node, arrived.get(node, []), parted) if at_gate else None
         again = done = moment
         if node in rounds and isinstance(made, Repeat):
             most = made.maximum
@@ -179,6 +180,7 @@ def _carried(
             else:
                 entered = again if handle == AGAIN else done
                 behind = entered.after(made.takes(handle), made.hears(handle))
+            parted[node, handle] = behind
             for target in targets:
                 if (node, target) in subject.shape.back:
                     if target == loop:
@@ -224,7 +226,10 @@ def _joined(moment: Moment, taken: tuple[float, float]) -> Moment:
 
 
 def _gathered(
-    subject: Subject, join: int, arrived: list[tuple[int, Moment]], found: Mapping[int, Moment]
+    subject: Subject,
+    join: int,
+    arrived: list[tuple[int, Moment]],
+    behind: Mapping[tuple[int, str | None], Moment],
 ) -> Moment | None:
     """Return what holds behind a JOIN when all have come; None where no more can be said of it.
 
@@ -235,7 +240,7 @@ def _gathered(
     if not isinstance(made, Join) or made.needed is not None or len(gate.forks) != 1:
         return None
     ((fork, handle),) = gate.forks
-    parted = found.get(fork)
+    parted = behind.get((fork, handle))
     children = subject.ways[fork][handle]
     of: dict[int, Moment] = {}
     seen: set[int] = set()

@@ -166,6 +166,7 @@ def bursts(subject: Subject) -> Iterator[Problem]:
     known: list[float] = [math.inf] * len(subject.made)
     known[triggers[0]] = 0.0
     over: set[int] = set()
+    turned: dict[int, float] = {}
     for node in ahead.order:
         made = subject.made[node]
         if made is None or math.isinf(known[node]):
@@ -183,11 +184,11 @@ def bursts(subject: Subject) -> Iterator[Problem]:
                 for repeat in _turns(subject, node, handle):
                     more = subject.rounds(repeat) - 1
                     value += more * max(0.0, value - known[repeat])
-                    if value > MOST_AT_ONCE >= sent:
-                        over.add(repeat)
+                    turned[repeat] = min(value, turned.get(repeat, value))
                 known[target] = min(known[target], value)
                 branch = subject.made[target]
                 at_once += branch is not None and branch.sends() is not None
+    over |= {loop for loop, most in turned.items() if most > MOST_AT_ONCE >= known[loop]}
     for node in sorted(over):
         yield BURST.at(
             pointer("nodes", node),
@@ -207,9 +208,9 @@ def _pause(subject: Subject, node: int, handle: str | None) -> float:
 def _turns(subject: Subject, node: int, handle: str | None) -> Iterator[int]:
     """Yield the loop, in no other one, whose rounds end here and are a certain number."""
     for target in subject.ways[node].get(handle, []):
-        if (node, target) in subject.shape.back and _goes_round_surely(subject, target):
-            if subject.shape.around[node] == (target,):
-                yield target
+        alone = (node, target) in subject.shape.back and subject.shape.around[node] == (target,)
+        if alone and _goes_round_surely(subject, target):
+            yield target
 
 
 def _goes_round_surely(subject: Subject, node: int) -> bool:

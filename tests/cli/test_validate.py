@@ -13,7 +13,8 @@ from flowkit.testing import SIMPLE
 from service.cli import main
 from tests.cli.program import flowkit, refused
 
-GOOD = 'import flowkit as fk\ngreeting = fk.Flow("G", trigger="t").send(text="Hi").end()\n'
+REPLY = "whatsapp.message"
+GOOD = f'import flowkit as fk\ngreeting = fk.Flow("G", trigger="{REPLY}").send(text="Hi").end()\n'
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def validate(
 
 
 def test_a_flow_in_json(validate: Any) -> None:
-    status, out, err = validate("flow.json", SIMPLE.to_dict())
+    status, out, err = validate("flow.json", SIMPLE.to_dict() | {"triggerType": REPLY})
     assert (status, err) == (0, "")
     assert out.rstrip().endswith("flow.json: no problems")
 
@@ -61,7 +62,7 @@ def test_flows_in_python(validate: Any) -> None:
 
 
 def test_warnings_alone_are_no_failure(validate: Any) -> None:
-    document = SIMPLE.to_dict()
+    document = SIMPLE.to_dict() | {"triggerType": REPLY}
     document["nodes"][1]["category"] = "LOGIC"
     status, out, _ = validate("flow.json", document)
     assert status == 0
