@@ -1,8 +1,8 @@
 """`Flow`: the definition of an automation, as an immutable value.
 
 Owns the record, its JSON in and out, the fluent start, and the look-ups that the engine makes for
-every node. Imports `build`, `graph`, `layout`, `nodetype`, `shape`, `errors`, `problems`;
-`validate`, `trial`, `source`, `view`, `diff` and `picture` only when asked.
+every node. Imports `build`, `graph`, `judging`, `layout`, `nodetype`, `shape`, `errors`,
+`problems`; `trial`, `source`, `view`, `diff` and `picture` only when asked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +20,7 @@ from flowkit.fields import unparse
 from flowkit.graph import Edge as Edge
 from flowkit.graph import Node as Node
 from flowkit.graph import Record, copy, plain, read_record
+from flowkit.judging import Judged
 from flowkit.layout import ROW, layered
 from flowkit.nodes.system import Trigger
 from flowkit.nodetype import NodeType, node_type, read_node
@@ -31,13 +32,10 @@ from flowkit.wire import INTERNAL
 if TYPE_CHECKING:
     from flowkit.diff import Diff
     from flowkit.trial import Journey
-    from flowkit.validate.cost import CostBound, PriceTable
-    from flowkit.validate.timing import Timing
-    from flowkit.validate.window import Window
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Flow(Fluent, Record):
+class Flow(Fluent, Record, Judged):
     """A flow: nodes and edges that say what happens to a contact after a trigger.
 
     Every building method returns a new flow. ``flow.to_dict()`` is what React Flow loads.
@@ -355,41 +353,6 @@ class Flow(Fluent, Record):
                 ways[node][handle] = tuple(target for target in targets if target in types)
         return shape_of(types, ways.__getitem__)
 
-    def validate(self, *, templates: Any = None) -> list[Problem]:
-        """Return what is wrong with the flow, errors and warnings; see `flowkit.validate`.
-
-        Parameters
-        ----------
-        templates : list, dict, str or path, optional
-            The account's message templates as the Cloud API lists them, or the JSON file.
-
-        Raises
-        ------
-        Invalid
-            When `templates` are none, or not all of them.
-        """
-        from flowkit.validate import check_flow, read_templates
-
-        return check_flow(self, None if templates is None else read_templates(templates))
-
-    def cost_bound(
-        self, prices: PriceTable, *, phone: str | None = None, at: date | None = None
-    ) -> CostBound:
-        """Return the most that the messages of one execution cost.
-
-        Parameters
-        ----------
-        prices : Prices
-            The table; ``prices.categories`` says of which category a node's message is.
-        phone : str, optional
-            Number of the contact, with its country code; without one the dearest country counts.
-        at : datetime.date, optional
-            The day for which the bound is wanted; a table older than 180 days is remarked on.
-        """
-        from flowkit.validate.cost import cost_bound
-
-        return cost_bound(self, prices, phone=phone, at=at)
-
     def explain(
         self,
         contact: Mapping[str, Any],
@@ -419,26 +382,6 @@ class Flow(Fluent, Record):
         from flowkit.trial import explain
 
         return explain(self, contact, at=at, payload=payload)
-
-    def timing(self) -> list[Timing]:
-        """Return when each node can run, in the order in which they follow each other.
-
-        The latest moment of an END is the flow's worst-case duration. Empty for a flow whose
-        graph has errors; see `flowkit.validate.timing`.
-        """
-        from flowkit.validate.timing import timing
-
-        return timing(self)
-
-    def window(self) -> list[Window]:
-        """Return what is proved of WhatsApp's 24-hour window at each message, in their order.
-
-        Open, or may be closed, or closed, with the age that the contact's last message has then.
-        Empty for a flow whose graph has errors; see `flowkit.validate.window`.
-        """
-        from flowkit.validate.window import window
-
-        return window(self)
 
     @cached_property
     def _behaviours(self) -> dict[str, NodeType]:

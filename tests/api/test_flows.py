@@ -324,3 +324,17 @@ def test_of_changes_at_once_each_is_made_and_versions_are_not_given_twice(servic
 
 def test_the_documents_example_is_a_flow_without_problems() -> None:
     assert Flow.from_dict(EXAMPLE).validate() == []
+
+
+def test_the_service_says_of_a_flow_what_the_sdk_says(service: Service) -> None:
+    flow = (
+        Flow("Advice", trigger="signed_up", contact="{phone: phone}")
+        .send(text="Hi")
+        .send(text="{{ vars.x }}, what is your card number?")
+        .end()
+    )
+    stored = service.ok("POST", "/api/flows", flow.to_dict(), status=201)
+    said = [problem.to_dict() for problem in flow.validate()]
+    assert {"window.may_be_closed", "pace.pair"} < {problem["code"] for problem in said}
+    assert stored["problems"] == said
+    assert service.ok("POST", f"/api/flows/{stored['id']}/validate")["problems"] == said

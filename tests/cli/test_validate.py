@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flowkit.flow import Flow
 from flowkit.testing import SIMPLE
 from service.cli import main
 from tests.cli.program import flowkit, refused
@@ -68,6 +69,22 @@ def test_warnings_alone_are_no_failure(validate: Any) -> None:
     assert status == 0
     assert "0 errors, 1 warnings" in out
     assert "  warning " in out
+
+
+def test_templates_of_the_account(tmp_path: Path) -> None:
+    flow = Flow("T", trigger="t").send(template="hi", language="pt_BR").end()
+    (tmp_path / "flow.json").write_text(flow.to_json())
+    (tmp_path / "templates.json").write_text('{"data": []}')
+    process = flowkit(
+        "validate", tmp_path / "flow.json", "--templates", tmp_path / "templates.json"
+    )
+    assert process.returncode == 1
+    shown = [line.strip() for line in process.stdout.splitlines()[1:]]
+    assert shown == [str(problem) for problem in flow.validate(templates=[])]
+    assert "template.unknown" in shown[0]
+    (tmp_path / "templates.json").write_text("5")
+    said = refused("validate", tmp_path / "flow.json", "--templates", tmp_path / "templates.json")
+    assert "templates.type" in said
 
 
 def test_every_problem_is_shown_with_its_place(validate: Any) -> None:

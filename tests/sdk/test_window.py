@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flowkit as fk
@@ -174,7 +174,7 @@ def run(flow: Flow, payload: dict[str, Any], replies: list[timedelta]) -> World:
     return world
 
 
-@settings(max_examples=80, phases=[Phase.generate])
+@settings(max_examples=60)
 @given(
     flow=flows(),
     chosen=st.lists(st.booleans(), min_size=8, max_size=8),
@@ -205,10 +205,13 @@ def test_the_engine_keeps_to_what_is_proved_of_the_window(
         row = said.get(node_run.node_id)
         if row is None:
             continue
+        # What is heard in the very moment may have been so before the message, or after it.
         ages = [moment - written for written, known in heard if known <= moment]
+        before = [moment - written for written, known in heard if known < moment]
         if row.verdict == "open":
             assert min(ages).total_seconds() < CLOSING
         elif row.verdict == "closed":
-            assert all(age.total_seconds() >= DAY for age in ages)
+            assert all(age.total_seconds() >= DAY for age in before)
         if row.oldest is not None:
-            assert row.youngest <= min(ages) <= row.oldest
+            assert min(ages) <= row.oldest
+        assert all(row.youngest <= age for age in before)
