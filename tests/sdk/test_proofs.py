@@ -157,7 +157,7 @@ def test_what_is_read_before_it_is_set() -> None:
 def test_results_of_nodes_that_are_not_before() -> None:
     flow = start().send(text="Hi", id="hi")
     assert ways_of(flow.when(results.hi.messageId.exists(), then=lambda b: b.end()).end()) == []
-    wrong = flow.send(text="{{ nodes.ho.messageId }}").end()
+    wrong = flow.delay(minutes=1).send(text="{{ nodes.ho.messageId }}").end()
     (problem,) = wrong.validate()
     assert (problem.code, problem.severity) == ("reference.never_set", "warning")
     assert problem.message.startswith("There is no node 'ho'")
