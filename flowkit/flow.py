@@ -1,8 +1,8 @@
 """`Flow`: the definition of an automation, as an immutable value.
 
 Owns the record, its JSON in and out, the fluent start, and the look-ups that the engine makes for
-every node. Imports `build`, `graph`, `layout`, `nodetype`, `shape`, `errors`, `problems`;
-`validate`, `trial`, `source`, `view`, `diff` and `picture` only when asked.
+every node. Imports `build`, `graph`, `judging`, `layout`, `nodetype`, `shape`, `errors`,
+`problems`; `trial`, `source`, `view`, `diff` and `picture` only when asked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from flowkit.fields import unparse
 from flowkit.graph import Edge as Edge
 from flowkit.graph import Node as Node
 from flowkit.graph import Record, copy, plain, read_record
+from flowkit.judging import Judged
 from flowkit.layout import ROW, layered
 from flowkit.nodes.system import Trigger
 from flowkit.nodetype import NodeType, node_type, read_node
@@ -31,11 +32,10 @@ from flowkit.wire import INTERNAL
 if TYPE_CHECKING:
     from flowkit.diff import Diff
     from flowkit.trial import Journey
-    from flowkit.validate.timing import Timing
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Flow(Fluent, Record):
+class Flow(Fluent, Record, Judged):
     """A flow: nodes and edges that say what happens to a contact after a trigger.
 
     Every building method returns a new flow. ``flow.to_dict()`` is what React Flow loads.
@@ -81,7 +81,7 @@ class Flow(Fluent, Record):
     >>> flow = (
     ...     Flow("Welcome", trigger="signed_up")
     ...     .delay(hours=1)
-    ...     .send(text="Welcome, {{ contact.first_name }}!")
+    ...     .send(template="welcome", language="en_US", parameters=["{{ contact.first_name }}"])
     ...     .end()
     ... )
     >>> flow.validate()
@@ -353,12 +353,6 @@ class Flow(Fluent, Record):
                 ways[node][handle] = tuple(target for target in targets if target in types)
         return shape_of(types, ways.__getitem__)
 
-    def validate(self) -> list[Problem]:
-        """Return what is wrong with the flow, errors and warnings; see `flowkit.validate`."""
-        from flowkit.validate import check_flow
-
-        return check_flow(self)
-
     def explain(
         self,
         contact: Mapping[str, Any],
@@ -388,16 +382,6 @@ class Flow(Fluent, Record):
         from flowkit.trial import explain
 
         return explain(self, contact, at=at, payload=payload)
-
-    def timing(self) -> list[Timing]:
-        """Return when each node can run, in the order in which they follow each other.
-
-        The latest moment of an END is the flow's worst-case duration. Empty for a flow whose
-        graph has errors; see `flowkit.validate.timing`.
-        """
-        from flowkit.validate.timing import timing
-
-        return timing(self)
 
     @cached_property
     def _behaviours(self) -> dict[str, NodeType]:

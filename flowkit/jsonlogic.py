@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import marshal
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -53,6 +53,20 @@ def evaluate(logic: Any, scope: Mapping[str, Any]) -> Any:
         raise NodeFailed(
             "expression_failed", f"The expression cannot be evaluated: {error}."
         ) from error
+
+
+def paths(logic: Any) -> Iterator[str]:
+    """Yield the paths of the variables that an expression reads, where they are written out."""
+    if isinstance(logic, list):
+        for item in logic:
+            yield from paths(item)
+    elif isinstance(logic, dict):
+        for name, operands in logic.items():
+            first = operands[0] if isinstance(operands, list) and operands else operands
+            if name == "var" and isinstance(first, str):
+                yield first
+            else:
+                yield from paths(operands)
 
 
 def check_logic(logic: Any, path: str = "") -> list[Problem]:

@@ -111,7 +111,7 @@ def shape_of(types: Mapping[N, str], ways: Callable[[N], Ways[N]]) -> Shape[N]:
         place = _places(sources)
         for node in place:
             if types[node] == "JOIN":
-                gates[node] = _gate(node, sources, place, gates)
+                gates[node] = _gate(node, sources, place, gates, bodies)
     return Shape(gates, bodies, back, around)
 
 
@@ -161,6 +161,7 @@ def _gate(
     sources: Mapping[N, Sequence[tuple[N, str | None]]],
     place: Mapping[N, int],
     gates: Mapping[N, Gate[N]],
+    bodies: Mapping[N, frozenset[N]],
 ) -> Gate[N]:
     """Look back from a JOIN until everything has come together in a fork that it closes."""
     inside: set[N] = {join}
@@ -190,4 +191,9 @@ def _gate(
                 at[place[source]] = source
                 heapq.heappush(latest, -place[source])
             handles[source].add(handle)
+    # Who is in a loop that is on the way can still come, though the way back is no way here.
+    forks = {fork for fork, _ in closed}
+    for repeat in inside & bodies.keys() - forks:
+        if join not in bodies[repeat]:
+            inside |= bodies[repeat]
     return Gate(frozenset(inside), frozenset(closed))

@@ -79,6 +79,11 @@ def said(ctx: Context, text: str, what: str, most: int) -> str:
     return words
 
 
+def is_forbidden(value: str) -> bool:
+    """Return whether the API refuses a value of a template's variable for its white space."""
+    return _FORBIDDEN_IN_PARAMETER.search(value) is not None
+
+
 def parameter(ctx: Context, text: str, what: str, most: int = MAX_PARAMETER) -> str:
     """Return the rendered value of a template's variable.
 
@@ -90,7 +95,7 @@ def parameter(ctx: Context, text: str, what: str, most: int = MAX_PARAMETER) -> 
     value = ctx.render(text)
     if not value.strip():
         raise NodeFailed("parameter_invalid", f"{what} came out empty.")
-    if _FORBIDDEN_IN_PARAMETER.search(value):
+    if is_forbidden(value):
         raise NodeFailed(
             "parameter_invalid",
             f"{what} has a line break, a tab or more than 4 spaces in a row, "

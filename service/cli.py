@@ -252,16 +252,27 @@ def archive(before: str | None, url: str | None, dry_run: bool, data_dir: Path |
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def validate(file: Path) -> None:
+@click.option(
+    "--templates",
+    type=click.Path(path_type=Path),
+    help="JSON of the account's message templates, as the Cloud API lists them.",
+)
+def validate(file: Path, templates: Path | None) -> None:
     """Check the flows in FILE (JSON, or Python that defines them) and print their problems."""
+    from flowkit.errors import Invalid, SettingsError
     from flowkit.problems import errors
+    from flowkit.validate import read_templates
     from flowkit.validate import validate as check
 
     # A problem quotes the flow, and not every terminal can show every character.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        known = None if templates is None else read_templates(templates)
+    except Invalid as error:
+        raise SettingsError(f"--templates {templates}: {error}") from error
     wrong = False
     for name, document in _documents(file):
-        problems = check(document)
+        problems = check(document, templates=known)
         wrong = wrong or bool(errors(problems))
         click.echo(f"{name}: {_summary(problems)}")
         for problem in problems:

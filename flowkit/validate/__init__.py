@@ -13,8 +13,36 @@ from typing import Any
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.problems import Problem
-from flowkit.validate import config, decisions, graph, joins, references, window
+from flowkit.validate import (
+    codes,
+    config,
+    consent,
+    cost,
+    decisions,
+    graph,
+    inputs,
+    joins,
+    lengths,
+    pace,
+    references,
+    templates,
+    window,
+    wording,
+)
+from flowkit.validate.finding import FINDINGS, UNDECIDED
+from flowkit.validate.snapshot import Templates, read_templates
 from flowkit.validate.subject import Subject
+
+__all__ = [
+    "FINDINGS",
+    "RULES",
+    "UNDECIDED",
+    "check_flow",
+    "codes",
+    "cost",
+    "read_templates",
+    "validate",
+]
 
 RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     config.named,
@@ -35,32 +63,54 @@ RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     decisions.ways_that_are_never_taken,
     references.what_is_never_set,
     window.free_messages,
+    templates.account,
+    templates.values,
+    consent.opt_in,
+    consent.opt_out,
+    consent.us_numbers,
+    wording.categories,
+    wording.questions,
+    lengths.unbounded,
+    pace.frequency,
+    pace.pairs,
+    pace.bursts,
+    inputs.receipts,
+    inputs.identity,
 )
 """Every rule, in the order of its problems."""
 
 
-def validate(document: Any) -> list[Problem]:
+def validate(document: Any, *, templates: Any = None) -> list[Problem]:
     """Return what is wrong with a flow document, errors and warnings.
 
     Parameters
     ----------
     document : JSON data
         Anything; what is no flow gives problems too.
+    templates : list, dict, str or path, optional
+        The account's message templates as the Cloud API lists them, or the JSON file with them.
+        Only with these can be told what is wrong with templates, and with marketing.
 
     Returns
     -------
     list of Problem
         Empty when the flow can be activated without a remark. Paths are JSON pointers into
-        `document`.
+        `document`. All that it can say is in `FINDINGS`.
+
+    Raises
+    ------
+    Invalid
+        When `templates` are none, or not all of them.
     """
+    known = None if templates is None else read_templates(templates)
     try:
         flow = Flow.from_dict(document)
     except Invalid as error:
         return error.problems
-    return check_flow(flow)
+    return check_flow(flow, known)
 
 
-def check_flow(flow: Flow) -> list[Problem]:
+def check_flow(flow: Flow, templates: Templates | None = None) -> list[Problem]:
     """Return what is wrong with a flow that could be read."""
-    subject = Subject(flow)
+    subject = Subject(flow, templates)
     return [problem for rule in RULES for problem in rule(subject)]

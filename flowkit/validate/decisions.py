@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flowkit.errors import NodeFailed
@@ -239,3 +239,25 @@ def _number(text: str) -> int | float | None:
     except NodeFailed:
         return None
     return value if isinstance(value, (int, float)) else None
+
+
+def can_be_taken(ways: Sequence[Way]) -> tuple[set[str], bool]:
+    """Return which of some ways can be taken, and whether none of them may be.
+
+    All of them, and none, where it cannot be told.
+    """
+    reading = _Reading()
+    conditions = [reading.truth(way.logic) for way in ways]
+    assignments = reading.assignments()
+    if assignments is None:
+        return {way.handle for way in ways}, True
+    taken: set[str] = set()
+    otherwise = False
+    for data, _ in assignments:
+        answers = (_answer(condition, data) for condition in conditions)
+        first = next(((n, answer) for n, answer in enumerate(answers) if answer is not False), None)
+        if first is None:
+            otherwise = True
+        elif first[1]:
+            taken.add(ways[first[0]].handle)
+    return taken, otherwise

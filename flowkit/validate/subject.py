@@ -1,27 +1,34 @@
 """The flow as the rules see it: its nodes by position, their handles, and the edges that hold.
 
-Imports `flow`, `nodetype`, `fields`, `shape`, `problems`, `errors`.
+Imports `snapshot`, `flow`, `nodetype`, `nodes`, `fields`, `shape`, `problems`, `errors`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import TypeVar
 
 from flowkit.errors import NotFound
 from flowkit.fields import parse
 from flowkit.flow import Flow
+from flowkit.nodes.control import Repeat
 from flowkit.nodetype import Handle, NodeType, node_type
 from flowkit.problems import Problem, pointer
 from flowkit.shape import Shape, shape_of
+from flowkit.validate.snapshot import Templates
+
+T = TypeVar("T")
 
 
 class Subject:
     """One flow under validation. Nodes are named by their index, so that ids may be wrong."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, templates: Templates | None = None) -> None:
         self.flow = flow
+        self.templates = templates
+        self._known: dict[Callable[[Subject], object], object] = {}
         self.types: list[type[NodeType] | None] = []
         self.config_problems: list[Problem] = []
         self.outputs: list[tuple[Handle, ...] | None] = []
@@ -50,6 +57,17 @@ class Subject:
         else:
             fixed = cls.outputs is NodeType.outputs
             self.outputs.append(cls.handles if fixed else None)
+
+    def once(self, work: Callable[[Subject], T]) -> T:
+        """Return what `work` makes of the subject, which is done once for all rules."""
+        if work not in self._known:
+            self._known[work] = work(self)
+        return self._known[work]  # type: ignore[return-value]
+
+    def rounds(self, index: int) -> int:
+        """Return how often the loop of a node goes round at most; 0 of what is no loop."""
+        made = self.made[index]
+        return made.maximum if isinstance(made, Repeat) and self.shape.bodies.get(index) else 0
 
     def of_type(self, name: str) -> list[int]:
         """Return the nodes of a type."""

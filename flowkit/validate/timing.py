@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowkit.validate.moments import moments
+from flowkit.validate.moments import at_least, bounded, moments
 from flowkit.validate.subject import Subject
 from flowkit.validate.window import Verdict, verdict
 
@@ -38,22 +37,15 @@ class Timing:
 def timing(flow: Flow) -> list[Timing]:
     """Return when each node that can be reached is entered, each after those that lead to it."""
     subject = Subject(flow)
-    found = moments(subject)
+    found = subject.once(moments)
     return [
         Timing(
             node_id=flow.nodes[node].id,
             type=flow.nodes[node].type,
-            earliest=timedelta(seconds=moment.start.least),
-            latest=_bounded(moment.start.most),
+            earliest=at_least(moment.start.least),
+            latest=bounded(moment.start.most),
             window=verdict(moment),
         )
         for node in subject.order
         if (moment := found[node]) is not None
     ]
-
-
-def _bounded(seconds: float) -> timedelta | None:
-    """Return a time; None where it is none, or longer than a timedelta (of some 2.7 m years)."""
-    if math.isinf(seconds) or seconds >= timedelta.max.total_seconds():
-        return None
-    return timedelta(seconds=seconds)

@@ -33,7 +33,7 @@ blp = Blueprint("Flows", __name__, url_prefix="/api/flows", description="What is
 EXAMPLE = (
     Flow("Welcome", trigger="signed_up")
     .delay(hours=1)
-    .send(text="Welcome, {{ contact.first_name }}!")
+    .send(template="welcome", language="en_US", parameters=["{{ contact.first_name }}"])
     .end()
     .to_dict()
 )

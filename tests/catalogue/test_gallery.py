@@ -70,7 +70,7 @@ DUE = {"appointment": APPOINTMENT | {"place": "Main Street 5"}, "contact": ANA}
 STOCK = {"product": {"id": "1", "name": "Lamp"}, "contact": ANA}
 AWAY = {"orders": 1, "spent": 320, "contact": ANA}
 
-WARNINGS: dict[str, set[str]] = {}
+WARNINGS = {"appointment-reminder": {"pace.pair"}, "inbound-menu": {"pace.pair"}}
 """What validation says of a starter flow, because it is so."""
 NOW_TOLD = (0, "appointment_tomorrow", ["Ana", "14:30"])
 TOPICS = (0, "How can we help?", [])

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from flowkit.flow import Flow
 from flowkit.testing import SIMPLE
 from service.cli import main
 from tests.cli.program import flowkit, refused
 
-GOOD = 'import flowkit as fk\ngreeting = fk.Flow("G", trigger="t").send(text="Hi").end()\n'
+REPLY = "whatsapp.message"
+GOOD = f'import flowkit as fk\ngreeting = fk.Flow("G", trigger="{REPLY}").send(text="Hi").end()\n'
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def validate(
 
 
 def test_a_flow_in_json(validate: Any) -> None:
-    status, out, err = validate("flow.json", SIMPLE.to_dict())
+    status, out, err = validate("flow.json", SIMPLE.to_dict() | {"triggerType": REPLY})
     assert (status, err) == (0, "")
     assert out.rstrip().endswith("flow.json: no problems")
 
@@ -61,12 +63,28 @@ def test_flows_in_python(validate: Any) -> None:
 
 
 def test_warnings_alone_are_no_failure(validate: Any) -> None:
-    document = SIMPLE.to_dict()
+    document = SIMPLE.to_dict() | {"triggerType": REPLY}
     document["nodes"][1]["category"] = "LOGIC"
     status, out, _ = validate("flow.json", document)
     assert status == 0
     assert "0 errors, 1 warnings" in out
     assert "  warning " in out
+
+
+def test_templates_of_the_account(tmp_path: Path) -> None:
+    flow = Flow("T", trigger="t").send(template="hi", language="pt_BR").end()
+    (tmp_path / "flow.json").write_text(flow.to_json())
+    (tmp_path / "templates.json").write_text('{"data": []}')
+    process = flowkit(
+        "validate", tmp_path / "flow.json", "--templates", tmp_path / "templates.json"
+    )
+    assert process.returncode == 1
+    shown = [line.strip() for line in process.stdout.splitlines()[1:]]
+    assert shown == [str(problem) for problem in flow.validate(templates=[])]
+    assert "template.unknown" in shown[0]
+    (tmp_path / "templates.json").write_text("5")
+    said = refused("validate", tmp_path / "flow.json", "--templates", tmp_path / "templates.json")
+    assert "templates.type" in said
 
 
 def test_every_problem_is_shown_with_its_place(validate: Any) -> None:

@@ -51,6 +51,30 @@ def test_it_waits_for_all_and_the_branch_that_forked_goes_on() -> None:
     assert world.run_of("last").branch_id == "root"
 
 
+@pytest.mark.parametrize(("mode", "left"), [("all", 9), ("any", 9)])
+def test_who_is_in_a_loop_on_the_way_can_still_come(mode: str, left: int) -> None:
+    world = World(
+        flow_of(
+            {
+                "loop": ("REPEAT", {"maximum": 3}),
+                "round": delay(hours=3),
+                "other": delay(hours=1 if mode == "all" else 20),
+                "join": ("JOIN", {"mode": mode}),
+            },
+            *("start > loop:again > round > loop", "loop:done > join > end"),
+            "start > other > join",
+        )
+    )
+    execution = world.run()
+    while execution.resume_at is not None:
+        world.now = execution.resume_at
+        execution = world.run()
+    assert execution.status == "completed"
+    end = world.run_of("end")
+    assert end.start_time - execution.created_at == timedelta(hours=left)
+    assert "root_0" in world.run_of("join").arrivals
+
+
 def test_any_goes_on_with_the_first_and_later_ones_merge() -> None:
     world = staggered(ANY)
     world.run()

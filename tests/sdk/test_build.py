@@ -60,7 +60,7 @@ def abandoned_cart() -> Flow:
 
 def test_the_readme_example() -> None:
     flow = abandoned_cart()
-    assert flow.validate() == []
+    assert errors(flow.validate()) == []
     assert [node.id for node in flow.nodes] == [
         "trigger_1",
         "delay_1",
@@ -201,7 +201,7 @@ class TestWhen:
             "condition_1.false > send_message_1",
             "send_message_1 > end_1",
         ]
-        assert flow.validate() == []
+        assert errors(flow.validate()) == []
 
     def test_no_side(self) -> None:
         flow = start().when(True).end()
@@ -239,7 +239,7 @@ class TestParallel:
             .end()
         )
         assert flow.targets("trigger_1", None) == ("delay_1", "delay_2", "delay_3")
-        assert flow.validate() == []
+        assert errors(flow.validate()) == []
 
     def test_a_branch_that_does_nothing_goes_on_to_the_next_step(self) -> None:
         flow = start().parallel(lambda b: b.delay(days=1), lambda b: b, lambda b: b).end()
@@ -301,7 +301,7 @@ def test_a_loaded_flow_can_be_built_on_where_it_is_open() -> None:
     draft = Flow.from_dict(start().when(contact.vip, then=lambda b: b.end()).to_dict())
     flow = draft.delay(days=1).end()
     assert joined(flow)[-2:] == ["condition_1.false > delay_1", "delay_1 > end_1"]
-    assert flow.validate() == []
+    assert errors(flow.validate()) == []
     with pytest.raises(Invalid, match="every way of the flow has ended"):
         Flow.from_dict(flow.to_dict()).delay(days=1)
 

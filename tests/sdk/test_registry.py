@@ -111,7 +111,7 @@ def test_a_new_node_type_is_one_class() -> None:
         .lottery(chance=0.9, won=lambda b: b.send(text="You won!"), id="draw")
         .end()
     )
-    assert flow.validate() == []
+    assert errors(flow.validate()) == []
     assert flow.behaviour("draw") == Lottery(chance=0.9)
     assert [(e.source_handle, e.target) for e in flow.edges if e.source == "draw"] == [
         ("won", "send_message_1"),
