@@ -38,6 +38,7 @@ if _typing.TYPE_CHECKING:
     from flowkit.simulation import After as After
     from flowkit.simulation import Behaviour as Behaviour
     from flowkit.simulation import Channel as Channel
+    from flowkit.simulation import Occurrence as Occurrence
     from flowkit.simulation import Population as Population
     from flowkit.simulation import Prices as Prices
     from flowkit.simulation import Reaction as Reaction
@@ -50,6 +51,7 @@ _LATER = {
     "Behaviour": "flowkit.simulation",
     "Channel": "flowkit.simulation",
     "Client": "flowkit.client",
+    "Occurrence": "flowkit.simulation",
     "Population": "flowkit.simulation",
     "Prices": "flowkit.simulation",
     "Reaction": "flowkit.simulation",
