@@ -26,17 +26,15 @@ from flowkit.sharing import LIMIT_TAKE
 from flowkit.simulation.behaviour import (
     CLOSED_CODE,
     MESSAGE,
-    NAMES,
     VISIT,
     Behaviour,
     Reaction,
-    after_sending,
     draws,
     first_draws,
     outcome,
 )
 from flowkit.simulation.population import INBOUND_AT
-from flowkit.simulation.replies import reply_to
+from flowkit.simulation.replies import consequences
 from flowkit.whatsapp import is_inbound
 from flowkit.wire import from_ms, parse_iso, to_ms
 from flowkit.world import World
@@ -259,21 +257,13 @@ class _Town:
         self, who: str, reaction: Reaction, drawn: str, performance: Performance, at: int
     ) -> None:
         """Settle what becomes of a message, and let come what its reader does."""
-        key, attempt = performance.key, performance.attempt
-        before = self._optouts.get(who)
-        fate = after_sending(reaction, self._seed, who, drawn, attempt, at, self._optouts)
-        self._part.fates[key, attempt] = fate
-        *_, replied, clicked, bought = fate
-        opted_out = self._optouts.get(who) if before is None else None
-        for what, then in zip(NAMES, (replied, clicked, opted_out, bought), strict=True):
-            type_ = self._behaviour.name(what)
-            if then is None or (type_ not in self._matters and what != "replied"):
-                continue
-            said: Mapping[str, Any] = reaction.order if what == "bought" else {}
-            if what == "replied":
-                chance = draws(self._seed, who, f"{drawn}|said", attempt)[0]
-                said = reply_to(performance.effect.request, reaction.replies, chance)
-            self._comes(who, f"sim.{key}.{attempt}.{what}", type_, said, then)
+        fate, follows = consequences(
+            *(self._behaviour, reaction, self._seed, who, drawn, performance, at, self._optouts)
+        )
+        self._part.fates[performance.key, performance.attempt] = fate
+        for event in follows:
+            if event.type in self._matters or is_inbound(event.type):
+                self._comes(who, *event)
 
 
 def _holds(execution: Execution, branch_id: str) -> bool:

@@ -1,7 +1,8 @@
-"""What contacts say to a message: the payload of the event that a reply is.
+"""What contacts do with a message, as events that come of it.
 
-Owns its shape: the inbound message as WhatsApp's Cloud API gives it (``type`` and what belongs to
-it), beside the ``contact``. May import nothing of flowkit.
+Owns their payloads. A reply is the inbound message as WhatsApp's Cloud API gives it (``type`` and
+what belongs to it); whoever delivers an event puts the ``contact`` beside it.
+May import `behaviour`, and `engine`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,66 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
+
+from flowkit.engine import Performance
+from flowkit.simulation.behaviour import Behaviour, Reaction, after_sending, draws
 
 PLAIN = "Ok"
 """What is said to a message that offers no choice."""
+
+
+class Follows(NamedTuple):
+    """An event that comes of a message: its name, which no other has, type, payload, and when."""
+
+    name: str
+    type: str
+    payload: Mapping[str, Any]
+    at: int
+
+
+def consequences(
+    behaviour: Behaviour,
+    reaction: Reaction,
+    seed: int,
+    contact_id: str,
+    drawn: str,
+    performance: Performance,
+    at: int,
+    optouts: dict[str, int],
+) -> tuple[tuple[int | None, ...], list[Follows]]:
+    """Return what becomes of a message, and the events that come of it.
+
+    Parameters
+    ----------
+    behaviour, reaction : Behaviour, Reaction
+        How contacts behave, and how this one does now.
+    seed, contact_id, drawn : int, str, str
+        What the draws depend on; `drawn` names the visit of the node.
+    performance : Performance
+        The message.
+    at : int
+        When the channel has taken it (ms).
+    optouts : dict
+        See `after_sending`, of which the first value is.
+    """
+    key, attempt = performance.key, performance.attempt
+    before = optouts.get(contact_id)
+    fate = after_sending(reaction, seed, contact_id, drawn, attempt, at, optouts)
+    *_, replied, clicked, bought = fate
+    opted_out = optouts.get(contact_id) if before is None else None
+    moments = {"replied": replied, "clicked": clicked, "opted_out": opted_out, "bought": bought}
+    follows = []
+    for what, then in moments.items():
+        if then is None:
+            continue
+        said: Mapping[str, Any] = reaction.order if what == "bought" else {}
+        if what == "replied":
+            chance = draws(seed, contact_id, f"{drawn}|said", attempt)[0]
+            said = reply_to(performance.effect.request, reaction.replies, chance)
+        name = f"sim.{key}.{attempt}.{what}"
+        follows.append(Follows(name, behaviour.name(what), said, then))
+    return fate, follows
 
 
 def reply_to(request: Mapping[str, Any], replies: Mapping[str, float], chance: float) -> Any:
