@@ -87,14 +87,18 @@ class World:
         entered = Entered(known.id, known.created_at, live=known.ended_at is None)
         return may_enter(self._flow.options.entry, execution, entered)
 
-    def add(self, member: Member) -> None:
-        """Take in an execution that has entered; its root branch goes on at once."""
+    def add(self, member: Member, *, told: bool = True) -> None:
+        """Take in an execution that has entered; its root branch goes on at once.
+
+        With `told` what it knows of the contact is news, as that of a trigger is.
+        """
         execution = member.execution
         who = execution.contact_id
         if who is not None:
             self._members.setdefault(who, []).append(member)
             self._last[who] = member
-            (self._told[who],) = contacts_of([execution])
+            if told:
+                (self._told[who],) = contacts_of([execution])
         self.due.append(Due(to_ms(execution.created_at), "root", member))
 
     def contact(self, contact_id: str) -> dict[str, Any]:
@@ -181,7 +185,7 @@ class World:
         if not self.may_enter(execution):
             result = {"executionId": None, "reason": refusal_of(self._flow, execution)}
             return Outcome("completed", result=result)
-        self.add(self._begin(execution))
+        self.add(self._begin(execution), told=False)
         return Outcome("completed", result={"executionId": started})
 
 

@@ -201,7 +201,7 @@ class Occurrence:
     probability : float, optional
         How many of them it happens to.
     after : After, optional
-        Since the contact entered the flow first.
+        Since the flow was first triggered for the contact.
     payload : mapping, optional
         What the event says beside the contact.
     """

@@ -83,7 +83,7 @@ def test_shared_turns_make_the_same_rows(
         pd.testing.assert_frame_equal(left, right)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     flow=lively_flows(),
     behaviour=behaviours(),
