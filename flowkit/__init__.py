@@ -39,6 +39,7 @@ if _typing.TYPE_CHECKING:
     from flowkit.simulation import Behaviour as Behaviour
     from flowkit.simulation import Channel as Channel
     from flowkit.simulation import Comparison as Comparison
+    from flowkit.simulation import Occurrence as Occurrence
     from flowkit.simulation import Population as Population
     from flowkit.simulation import Prices as Prices
     from flowkit.simulation import Reaction as Reaction
@@ -53,6 +54,7 @@ _LATER = {
     "Channel": "flowkit.simulation",
     "Client": "flowkit.client",
     "Comparison": "flowkit.simulation",
+    "Occurrence": "flowkit.simulation",
     "Population": "flowkit.simulation",
     "Prices": "flowkit.simulation",
     "Reaction": "flowkit.simulation",

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from flowkit.engine import Limits, Performance
+from flowkit.engine import Limits, Performance, Received
 from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.ledger import advanced
+from flowkit.ledger import advanced, cancelled, received
 from flowkit.nodetype import Outcome
 from flowkit.wire import from_ms, to_ms
 
+What = str | Performance | Callable[[int], None]
+"""What is due: a branch goes on, an effect is asked for again, or something else is done then."""
 Answers = Callable[["Course", Performance, int], "tuple[Outcome | None, int]"]
 """How an effect that is asked for at a moment (ms) ends, and when; None where to ask again then."""
 
@@ -42,6 +44,15 @@ class Course(Protocol):
         ...
 
 
+class Due(NamedTuple):
+    """Something that is due: when (ms), what, and for whom; of a branch how its effect ended."""
+
+    at: int
+    what: What
+    course: Any = None
+    ended: Outcome | None = None
+
+
 @dataclass(slots=True)
 class Alone:
     """An execution that takes every turn of the engine itself."""
@@ -63,8 +74,25 @@ class Alone:
         self.execution = made.execution
         return made.effects, [(going, to_ms(at)) for going, at in made.going]
 
+    def receive(self, event: Received, now: int) -> list[tuple[str, int]] | None:
+        """Receive an event; return the branches that it wakes, None when it is not concerned."""
+        made = received(self.flow, self.execution, event, now=from_ms(now), limits=self.limits)
+        if made is None:
+            return None
+        self.execution = made.execution
+        return [(going, to_ms(at)) for going, at in made.going]
 
-def run(courses: Iterable[tuple[Course, int]], answers: Answers, until: int | None = None) -> None:
+    def cancel(self, now: int) -> None:
+        """Be cancelled."""
+        self.execution = cancelled(self.execution, now=from_ms(now))
+
+
+def run(
+    courses: Iterable[tuple[Course, int]],
+    answers: Answers,
+    until: int | None = None,
+    besides: list[Due] | None = None,
+) -> None:
     """Let executions go their course, each from its moment of start on.
 
     Parameters
@@ -75,25 +103,35 @@ def run(courses: Iterable[tuple[Course, int]], answers: Answers, until: int | No
         Asked in the order of time.
     until : int, optional
         The moment after which nothing happens any more; everything comes to its end without.
+    besides : list of Due, optional
+        What else is due. It is emptied; whoever is called may put more into it.
     """
     # What is due: when, in which order of those due at once, for whom, for which branch, and how
     # its effect ended; or, in place of the branch, the effect that is to be asked for again.
-    due: list[tuple[int, int, Course, str | Performance, Outcome | None]] = [
+    due: list[tuple[int, int, Any, What, Outcome | None]] = [
         (at, order, course, "root", None) for order, (course, at) in enumerate(courses)
     ]
     heapify(due)
     order = len(due)
-    while due:
+    while due or besides:
+        if besides:
+            for at, what, course, ended in besides:
+                heappush(due, (at, order, course, what, ended))
+                order += 1
+            besides.clear()
         if until is not None and due[0][0] > until:
             return
         now, _, course, what, ended = heappop(due)
-        if isinstance(what, Performance):
-            effects: list[Performance] = [what]
-        else:
+        if isinstance(what, str):
             effects, wakes = course.step(what, ended, now)
             for branch_id, at in wakes:
                 heappush(due, (at, order, course, branch_id, None))
                 order += 1
+        elif isinstance(what, Performance):
+            effects = [what]
+        else:
+            what(now)
+            continue
         for performance in effects:
             outcome, at = answers(course, performance, now)
             again = performance if outcome is None else performance.branch_id

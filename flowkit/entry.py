@@ -1,6 +1,6 @@
 """Who may enter a flow again: the rule, for stores to ask while they create an execution.
 
-May import `options`, `execution`.
+May import `flow`, `options`, `execution`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from flowkit.execution import Execution
+from flowkit.flow import Flow
 from flowkit.options import Entry
 
 
@@ -30,3 +31,11 @@ def may_enter(entry: Entry, execution: Execution, last: Entered | None) -> bool:
     if entry.policy == "once_active":
         return not last.live
     return entry.after is not None and execution.created_at >= last.at + entry.after.delta
+
+
+def refusal_of(flow: Flow, execution: Execution) -> str:
+    """Return what is said of an execution that the policy keeps out."""
+    return (
+        f"flow {execution.flow_id} ({flow.name}) was not started: contact {execution.contact_id} "
+        f"has entered it before, and its entry policy is {flow.options.entry.policy}"
+    )

@@ -359,11 +359,13 @@ class Flow(Fluent, Record, Judged):
         *,
         at: datetime | str | None = None,
         payload: Any = None,
+        events: Iterable[tuple[Any, ...]] = (),
     ) -> Journey:
         """Return what happens to a contact, and why: each node's decision, rule and values.
 
-        Every effect succeeds at once; `flowkit.test` tries other cases. What it returns is a text
-        when printed, and JSON data by ``to_records()``.
+        Every message and call succeeds at once; what executions share, such as a cap, is decided
+        as if nobody had been there before; `flowkit.test` tries other cases. What it returns is a
+        text when printed, and JSON data by ``to_records()``.
 
         Parameters
         ----------
@@ -373,15 +375,18 @@ class Flow(Fluent, Record, Judged):
             When the flow is started; ISO 8601 with its zone where it is a text.
         payload : JSON value, optional
             Of the trigger; ``{"contact": contact}`` without.
+        events : iterable of tuple, optional
+            What happens to the contact: ``(type, moment)`` or ``(type, moment, payload)``, where
+            the moment is one as `at` is, or a timedelta since the start.
 
         Raises
         ------
         Invalid
-            When the flow has errors or cannot be started so.
+            When the flow has errors or cannot be started so, or an event comes before the start.
         """
         from flowkit.trial import explain
 
-        return explain(self, contact, at=at, payload=payload)
+        return explain(self, contact, at=at, payload=payload, events=events)
 
     @cached_property
     def _behaviours(self) -> dict[str, NodeType]:

@@ -2,7 +2,7 @@
 
 Owns that arithmetic for drivers that keep executions in memory. Nothing that it is given is
 changed, so that what came of one execution can be where others go on from. It compares no times.
-May import `engine`, `execution`, `flow`, `joins`, `nodetype`.
+May import `engine`, `errors`, `execution`, `flow`, `joins`, `nodetype`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from flowkit import engine
-from flowkit.engine import Ended, Limits, Performance, Resume
+from flowkit.engine import Ended, Limits, Performance, Received, Resume
+from flowkit.errors import Invalid
 from flowkit.execution import (
     TERMINAL,
     Branch,
@@ -22,6 +23,7 @@ from flowkit.execution import (
     NodeRun,
     Patch,
     judge,
+    run_at,
     status_of,
 )
 from flowkit.flow import Flow
@@ -56,6 +58,8 @@ def advanced(
     branch = next(b for b in execution.branches if b.branch_id == branch_id)
     if outcome is None and branch.status not in ("ready", "waiting"):
         return None
+    if outcome is not None and branch.status != "running":
+        return _late(execution, branch, outcome, now, limits)
     execution, claim = _claimed(execution, branch)
     event = Resume(branch_id) if outcome is None else Ended(branch_id, outcome, now)
     known = {run.idempotency_key: run for run in execution.executed_nodes}
@@ -71,6 +75,45 @@ def advanced(
         execution, more = _committed(execution, rest, now)
         going += more
     return Advance(execution, turn.effects, going)
+
+
+def received(
+    flow: Flow, execution: Execution, event: Received, *, now: datetime, limits: Limits
+) -> Advance | None:
+    """Give an event to an execution.
+
+    Returns
+    -------
+    Advance or None
+        None when it is not concerned, or there is no room to keep the event for later.
+    """
+    try:
+        patch = engine.receive(flow, execution, event, now=now, limits=limits)
+    except Invalid:
+        return None
+    if patch is None:
+        return None
+    execution, going = _committed(execution, patch, now)
+    return Advance(execution, [], going)
+
+
+def cancelled(execution: Execution, *, now: datetime) -> Execution:
+    """Return an execution under way as it is when it has been cancelled."""
+    return _committed(execution, engine.cancel(execution, now=now), now)[0]
+
+
+def _late(
+    execution: Execution, branch: Branch, outcome: Outcome, now: datetime, limits: Limits
+) -> Advance | None:
+    """Record how an effect has ended whose branch was let go meanwhile: it leads on to nothing."""
+    run = run_at(branch, execution.executed_nodes)
+    if run is None:
+        return None
+    patch = engine.evidence(execution.id, run, run.retry_count, outcome, now, limits)
+    if patch is None:
+        return None
+    execution, going = _committed(execution, patch, now)
+    return Advance(execution, [], going)
 
 
 def _lost(patch: Patch, runs: Mapping[str, NodeRun]) -> list[NodeRun]:
@@ -131,7 +174,9 @@ def _committed(
     open_ = execution.open + patch.open
     waiting = execution.waiting + patch.waiting
     failed = execution.failed + patch.failed
-    status = "cancelled" if patch.cancel else status_of(open_, waiting, failed)
+    over = patch.cancel or execution.status == "cancelled"
+    status = "cancelled" if over else status_of(open_, waiting, failed)
+    ended_at = now if execution.ended_at is None else execution.ended_at
     after = replace(
         execution,
         branches=list(branches.values()),
@@ -141,9 +186,10 @@ def _committed(
         failed=failed,
         status=status,
         bytes=execution.bytes + patch.bytes,
+        inbox=[*execution.inbox, *patch.receive] if patch.receive else execution.inbox,
         revision=execution.revision + 1,
         ended_by=patch.ended_by or execution.ended_by,
         updated_at=now,
-        ended_at=now if status in TERMINAL else None,
+        ended_at=ended_at if status in TERMINAL else None,
     )
     return after, [(branch_id, at) for branch_id, at in going if at is not None]

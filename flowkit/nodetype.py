@@ -264,6 +264,7 @@ class NodeType:
     verb: ClassVar[str | None] = None
     needs_contact: ClassVar[bool] = False
     changes_contact: ClassVar[bool] = False
+    internal: ClassVar[str | None] = None
     executed: ClassVar[bool] = True
     handles: ClassVar[tuple[Handle, ...]] = (Handle(),)
 

@@ -95,16 +95,17 @@ class Options:
 
     def listens(self) -> tuple[str, ...]:
         """Return the types of the events that end an execution."""
-        return tuple(rule.event for rule in self._by_event())
+        return tuple(rule.event for rule in self.by_event())
 
-    def _by_event(self) -> Iterator[Any]:
+    def by_event(self) -> Iterator[Any]:
+        """Yield the rules that name an event: exits first, then the goal."""
         yield from (rule for rule in self.exit if rule.event is not None)
         if self.goal is not None:
             yield self.goal
 
     def ended_by(self, event: Received, scope: Scope) -> dict[str, Any] | None:
         """Return why an event ends the execution, or None."""
-        for rule in self._by_event():
+        for rule in self.by_event():
             if rule.event == event.type and scope.fits(rule.when, event):
                 return {**rule.reason(), "eventId": event.id}
         return None

@@ -100,11 +100,14 @@ class Scope:
         """Return whether a condition holds, with an event; one that cannot be applied does not."""
         if logic is None:
             return True
-        facts = self._scope() if event is None else self._scope() | {"event": event.payload}
         try:
-            return truthy(evaluate(logic, facts))
+            return truthy(evaluate(logic, self.facts(event)))
         except NodeFailed:  # events come in any shape
             return False
+
+    def facts(self, event: Received | None = None) -> dict[str, Any]:
+        """Return what a condition sees, with an event."""
+        return self._scope() if event is None else self._scope() | {"event": event.payload}
 
     def render(self, template: str) -> str:
         """Return the text of a Liquid template over the scope."""

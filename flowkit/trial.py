@@ -1,29 +1,33 @@
 """One contact's way through a flow, tried out: which messages go out when, and why.
 
 Owns `test` for tests of flows, and what `Flow.explain` gives: the engine itself under a virtual
-clock, with each node's decision written down, the rule and the values that led to it.
-May import `course`, `engine`, `execution`, `flow`, `nodetype`, `errors`, `problems`,
-`watching`, `wire`.
+clock, with each node's decision written down, the rule and the values that led to it. How it is
+told stands in `telling`.
+May import `telling`, `course`, `engine`, `execution`, `flow`, `nodetype`, `errors`, `problems`,
+`watching`, `wire`, `world`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from flowkit import engine
-from flowkit.course import Alone, Course, run
-from flowkit.engine import Performance
+from flowkit.course import Alone, Course, Due, run
+from flowkit.engine import Performance, Received
 from flowkit.errors import Invalid, NotFound
 from flowkit.execution import Execution, NodeRun, run_order
 from flowkit.flow import Flow
-from flowkit.nodetype import Arrive, Effect, Next, Outcome, Wait
+from flowkit.ledger import received
+from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
+from flowkit.telling import Decision, Heard, Looking, ended_of, heard_of, told_of, why
 from flowkit.watching import watched
-from flowkit.wire import cut, iso, parse_iso, to_ms
+from flowkit.wire import cut, from_ms, iso, parse_iso, to_ms
+from flowkit.world import World
 
 MESSAGE = "whatsapp.message"
 NAME = "trial"
@@ -47,44 +51,6 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What a node decided, and why.
-
-    `saw` are the rules that it looked at: ``{"rule", "values", "gave"}`` for a condition,
-    ``{"template", "gave"}`` for a text.
-    """
-
-    at: datetime
-    branch_id: str
-    node_id: str
-    type: str
-    saw: tuple[dict[str, Any], ...]
-    decided: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON data."""
-        return {
-            "at": iso(self.at),
-            "branchId": self.branch_id,
-            "nodeId": self.node_id,
-            "type": self.type,
-            "saw": list(self.saw),
-            "decided": self.decided,
-        }
-
-    def __str__(self) -> str:
-        lines = [f"{iso(self.at)}  {self.node_id} ({self.type}): {self.decided}"]
-        for seen in self.saw:
-            if "rule" in seen:
-                values = ", ".join(f"{k} = {_shown(v)}" for k, v in seen["values"].items())
-                rule = f"    {_shown(seen['rule'])} gave {_shown(seen['gave'])}"
-                lines.append(rule + (f", where {values}" if values else ""))
-            elif "{" in seen["template"]:
-                lines.append(f"    {seen['template']!r} gave {seen['gave']!r}")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
 class Journey:
     """What happened to a contact.
 
@@ -97,12 +63,16 @@ class Journey:
     messages : list of Sent
         What went to the channel, in the order of time; each attempt is one.
     decisions : list of Decision
-        What each node decided, in the order of time.
+        What each node decided, in the order of time; of a wait for an event also how it ended,
+        and of an effect on shared state what was decided there.
+    events : list of Heard
+        The events that came, and what each did.
     """
 
     execution: Execution | None
     messages: list[Sent]
     decisions: list[Decision]
+    events: list[Heard]
 
     @property
     def started(self) -> bool:
@@ -143,8 +113,11 @@ class Journey:
         )
 
     def to_records(self) -> list[dict[str, Any]]:
-        """Return the decisions as JSON data."""
-        return [decision.to_dict() for decision in self.decisions]
+        """Return events and decisions as JSON data, in the order of time."""
+        return [told.to_dict() for told in self._told()]
+
+    def _told(self) -> list[Heard | Decision]:
+        return sorted([*self.events, *self.decisions], key=lambda told: told.at)
 
     def __str__(self) -> str:
         if self.execution is None:
@@ -154,8 +127,23 @@ class Journey:
             for r in self._runs()
             if r.status == "failed"
         ]
-        ending = f"The execution is {self.execution.status}."
-        return "\n".join([*map(str, self.decisions), *failures, ending])
+        ended_by = self.execution.ended_by
+        early = "" if ended_by is None else f", ended by {why(ended_by)}"
+        ending = f"The execution is {self.execution.status}{early}."
+        return "\n".join([*map(str, self._told()), *failures, ending])
+
+
+class Coming(NamedTuple):
+    """An event that is to come: at a moment, or so long after the start."""
+
+    type: str
+    payload: Any
+    at: datetime | None
+    after: timedelta
+
+    def moment(self, start: datetime) -> datetime:
+        """Return when it comes, where the flow starts so."""
+        return start + self.after if self.at is None else self.at
 
 
 @dataclass(frozen=True)
@@ -170,6 +158,10 @@ class Trial:
     >>> contact = {"id": "c1", "phone": "+5511999990000"}
     >>> test(flow).with_contact(contact).at("2026-12-01T09:00Z").run().sent
     [('hi', '2026-12-01T10:00:00.000Z')]
+    >>> flow = Flow("Pay", trigger="x").wait_for("paid", days=1).send(text="Thanks", id="ok").end()
+    >>> trial = test(flow).with_contact(contact).at("2026-12-01T09:00Z")
+    >>> trial.event("paid", after=timedelta(hours=2)).run().sent
+    [('ok', '2026-12-01T11:00:00.000Z')]
     """
 
     flow: Flow
@@ -179,6 +171,7 @@ class Trial:
     end: datetime | None = None
     outcomes: Mapping[str, tuple[Outcome, ...]] = field(default_factory=dict)
     seconds: float = 0.0
+    events: tuple[Coming, ...] = ()
 
     def with_contact(self, contact: Mapping[str, Any]) -> Trial:
         """Try it with this contact; the payload holds it unless another is given."""
@@ -195,6 +188,39 @@ class Trial:
     def until(self, moment: datetime | str) -> Trial:
         """Look at a moment; to the end without."""
         return replace(self, end=_moment(moment))
+
+    def event(
+        self,
+        type: str,
+        payload: Any = None,
+        *,
+        at: datetime | str | None = None,
+        after: timedelta | None = None,
+    ) -> Trial:
+        """Let an event come for the contact, at a moment or so long after the start.
+
+        It does what the service does with it: it wakes who waits for it, also later, meets goals
+        and exit conditions. Without a moment it comes right after the start.
+
+        Parameters
+        ----------
+        type : str
+            Such as purchase, or whatsapp.message for what the contact writes.
+        payload : JSON value, optional
+            What conditions see as ``event``.
+        at, after : datetime or str, timedelta, optional
+            One of them; not before the start.
+
+        Raises
+        ------
+        Invalid
+            When both are given, or the moment has no zone.
+        """
+        if at is not None and after is not None:
+            message = "An event comes at a moment or after some time: give one of the two."
+            raise Invalid([Problem("trial.event", "/at", message)])
+        coming = Coming(type, payload, None if at is None else _moment(at), after or timedelta(0))
+        return replace(self, events=(*self.events, coming))
 
     def taking(self, seconds: float) -> Trial:
         """Let every effect take so long; none takes any time without."""
@@ -238,20 +264,27 @@ class Trial:
         Raises
         ------
         Invalid
-            When the flow has errors or cannot be started so.
+            When the flow has errors or cannot be started so, or an event comes before the start.
         """
         found = errors(self.flow.validate())
+        moments = [coming.moment(self.start) for coming in self.events]
+        for number, moment in enumerate(moments):
+            if moment < self.start:
+                message = "An event that comes before the start is not received."
+                found.append(Problem("trial.event", f"/events/{number}", message))
         if found:
             raise Invalid(found)
         flow = self.flow.replace(id=self.flow.id or NAME, version=self.flow.version or 1)
         payload = {"contact": self.contact} if self.payload is None else self.payload
         contact = None if self.contact is None else dict(self.contact)
         execution = engine.start(flow, payload, execution_id=NAME, now=self.start, contact=contact)
-        journey = Journey(execution, [], [])
+        journey = Journey(execution, [], [], [])
         if execution is None:
             return journey
-        course = _Watched(flow, execution, journey.decisions)
+        course = _Watched(flow, execution, journey)
         end = None if self.end is None else to_ms(self.end)
+        world = World(flow)
+        world.add(course)
 
         def answers(_: Course, performance: Performance, now: int) -> tuple[Outcome, int]:
             node_id = course.node_of(performance.branch_id)
@@ -263,10 +296,24 @@ class Trial:
             outcome = known[min(performance.attempt, len(known) - 1)]
             if outcome is DONE and effect.kind == MESSAGE:
                 outcome = Outcome("completed", result={"messageId": f"trial.{performance.key}"})
+            elif outcome is DONE:
+                decided = world.perform(course.execution, performance, now)
+                if decided is not None:
+                    course.tell(at, performance.branch_id, node_id, ended_of(decided))
+                    outcome = decided
             return outcome, now + round(self.seconds * 1000)
 
+        def comes(event: Received, now: int) -> None:
+            if not world.deliver(execution.contact_id or "", event, now):
+                journey.events.append(heard_of(flow, course.execution, event, None, from_ms(now)))
+
         begun = to_ms(cut(self.start))
-        run([(course, begun)], answers, end)
+        for number, (coming, moment) in enumerate(zip(self.events, moments, strict=True)):
+            event = Received(
+                id=f"event{number}", type=coming.type, payload=coming.payload, at=cut(moment)
+            )
+            world.due.append(Due(to_ms(event.at), partial(comes, event)))
+        run([], answers, end, world.due)
         return replace(journey, execution=course.execution)
 
 
@@ -282,10 +329,18 @@ test.__test__ = False  # type: ignore[attr-defined]  # pytest is not to take it 
 
 
 def explain(
-    flow: Flow, contact: Mapping[str, Any], *, at: datetime | str | None = None, payload: Any = None
+    flow: Flow,
+    contact: Mapping[str, Any],
+    *,
+    at: datetime | str | None = None,
+    payload: Any = None,
+    events: Iterable[tuple[Any, ...]] = (),
 ) -> Journey:
     """Return what happens to a contact and why; see `Flow.explain`."""
     trial = test(flow).with_contact(contact).with_payload(payload)
+    for type_, moment, *said in events:
+        when = {"after" if isinstance(moment, timedelta) else "at": moment}
+        trial = trial.event(type_, *said, **when)
     return (trial if at is None else trial.at(at)).run()
 
 
@@ -297,19 +352,15 @@ def _moment(moment: datetime | str) -> datetime:
         raise Invalid([Problem("trial.time", "/at", message)]) from error
 
 
-def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 class _Watched:
     """A course on which each decision is written down."""
 
     index = 0
 
-    def __init__(self, flow: Flow, execution: Execution, decisions: list[Decision]) -> None:
+    def __init__(self, flow: Flow, execution: Execution, journey: Journey) -> None:
         self._flow = flow
-        self._decisions = decisions
-        self._ended: str | None = None
+        self._decisions, self._events = journey.decisions, journey.events
+        self._silent: str | None = None
         self._alone = Alone(0, watched(flow, self.asked), execution)
 
     @property
@@ -326,14 +377,60 @@ class _Watched:
         self, branch_id: str, outcome: Outcome | None, now: int
     ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """See `Course`."""
-        # Of a failed effect the engine asks its policies: that is no decision.
-        self._ended = None if outcome is None else self.node_of(branch_id)
-        return self._alone.step(branch_id, outcome, now)
+        node_id = self.node_of(branch_id)
+        over = {wait.idempotency_key for wait in self._waits() if wait.status != "waiting"}
+        waiting = any((w.node_id, w.status) == (node_id, "waiting") for w in self._waits())
+        # Of a failed effect the engine asks its policies, of a wait what it is for: that is no
+        # decision.
+        self._silent = node_id if outcome is not None or waiting else None
+        first = len(self._decisions)
+        made = self._alone.step(branch_id, outcome, now)
+        for wait in self._waits():
+            if wait.idempotency_key not in over and wait.status == "completed":
+                self._tell_of(wait, from_ms(now), first)
+        return made
+
+    def receive(self, event: Received, now: int) -> list[tuple[str, int]] | None:
+        """See `flowkit.world.Member`."""
+        before, moment = self.execution, from_ms(now)
+        made = received(self._flow, before, event, now=moment, limits=self._alone.limits)
+        if made is None:
+            return None
+        self._alone.execution = made.execution
+        self._events.append(heard_of(self._flow, before, event, made.execution, moment))
+        return [(going, to_ms(at)) for going, at in made.going]
+
+    def cancel(self, now: int) -> None:
+        """See `flowkit.world.Member`."""
+        self._alone.cancel(now)
+
+    def tell(
+        self, at: datetime, branch_id: str, node_id: str, decided: str, place: int | None = None
+    ) -> None:
+        """Write down what was decided of a node; before the decision at `place`, if not last."""
+        type_ = self._flow.behaviour(node_id).type
+        told = Decision(at, branch_id, node_id, type_, (), decided)
+        self._decisions.insert(len(self._decisions) if place is None else place, told)
+
+    def _waits(self) -> list[NodeRun]:
+        """Return the runs of nodes that wait for events."""
+        runs = self.execution.executed_nodes
+        return [run for run in runs if self._flow.behaviour(run.node_id).listens()]
+
+    def _tell_of(self, wait: NodeRun, at: datetime, first: int) -> None:
+        """Write down how a wait has ended, right behind what it decided in this step."""
+        said = (wait.result or {}).get("receivedAt")
+        how = "no event has come in time" if said is None else f"an event has come at {said}"
+        place = first
+        for number, decision in enumerate(self._decisions[first:], start=first + 1):
+            place = number if decision.node_id == wait.node_id else place
+        decided = f"{how}: goes on by {wait.source_handle!r}"
+        self.tell(at, wait.branch_id, wait.node_id, decided, place)
 
     def asked(self, node_id: str, scope: Any) -> Any:
         """Let a node decide, and write it down."""
         node = self._flow.behaviour(node_id)
-        look = _Looking(scope)
+        look = Looking(scope)
         said: Any = None
         try:
             said = node.run(look)
@@ -342,66 +439,8 @@ class _Watched:
             said = failure
             raise
         finally:
-            if node_id != self._ended:
+            if node_id != self._silent:
                 branch_id = scope._branch.branch_id
-                self._decisions.append(
-                    Decision(scope.now, branch_id, node_id, node.type, tuple(look.saw), _told(said))
-                )
-
-
-def _told(said: Any) -> str:
-    """Return a decision in words."""
-    by = getattr(said, "handle", None)
-    way = f" by {by!r}" if by is not None else ""
-    if isinstance(said, Next):
-        result = f" with {_shown(said.result)}" if said.result else ""
-        return f"goes on{way}{result}"
-    if isinstance(said, Wait):
-        return f"waits until {iso(said.until)}, then goes on{way}"
-    if isinstance(said, Effect):
-        return f"asks for {said.kind}: {_shown(said.request)}"
-    if isinstance(said, Arrive):
-        return "ends the branch"
-    if isinstance(said, Exception):
-        return f"fails: {said}"
-    return str(said)
-
-
-class _Looking:
-    """A scope that writes down what a node looks at."""
-
-    def __init__(self, scope: Any) -> None:
-        self._scope = scope
-        self.saw: list[dict[str, Any]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._scope, name)
-
-    def evaluate(self, logic: Any) -> Any:
-        """Return the value of a JSONLogic expression over the scope."""
-        gave = self._scope.evaluate(logic)
-        values = {
-            path: self._scope.evaluate({"var": path}) for path in dict.fromkeys(_paths(logic))
-        }
-        self.saw.append({"rule": logic, "values": values, "gave": gave})
-        return gave
-
-    def render(self, template: str) -> str:
-        """Return the text of a Liquid template over the scope."""
-        gave: str = self._scope.render(template)
-        self.saw.append({"template": template, "gave": gave})
-        return gave
-
-
-def _paths(logic: Any) -> Iterator[str]:
-    """Yield the paths that an expression names."""
-    if isinstance(logic, list):
-        for item in logic:
-            yield from _paths(item)
-    elif isinstance(logic, dict):
-        for name, operands in logic.items():
-            listed = operands if isinstance(operands, list) else [operands]
-            if name == "var" and listed and isinstance(listed[0], str):
-                yield listed[0]
-                listed = listed[1:]
-            yield from _paths(listed)
+                saw = tuple(look.saw)
+                told = Decision(scope.now, branch_id, node_id, node.type, saw, told_of(said))
+                self._decisions.append(told)

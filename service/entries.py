@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from flowkit.entry import refusal_of
 from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.problems import Problem
@@ -43,8 +44,7 @@ def create(
         e.id: Problem(
             "entry.refused",
             "",
-            f"flow {e.flow_id} ({flows[e.flow_id].name}) was not started: contact {e.contact_id} "
-            f"has entered it before, and its entry policy is {entry[e.flow_id].policy}",
+            refusal_of(flows[e.flow_id], e),
             "warning",
         )
         for e in executions

@@ -62,6 +62,7 @@ class UpdateContact(NodeType, type="UPDATE_CONTACT", category="ACTION", verb="up
 
     needs_contact = True
     changes_contact = True
+    internal = CONTACT_UPDATE
 
     def check(self) -> Iterable[Problem]:
         """Refuse a change of nothing, of who the contact is, and two of one attribute."""

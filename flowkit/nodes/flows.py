@@ -12,6 +12,8 @@ from flowkit.retry import RetryPolicy
 
 START, STOP = "flow.start", "flow.stop"
 """Kinds of effects, which are performed in the store and under the run's key only once."""
+NAMED = 100
+"""Ids of stopped executions that the history names."""
 SECONDS = 10.0
 
 
@@ -22,6 +24,8 @@ class StartFlow(NodeType, type="START_FLOW", category="ACTION", verb="start_flow
     --------
     >>> flow = fk.Flow("Hand over", trigger="signed_up").start_flow("welcome").end()
     """
+
+    internal = START
 
     flow_id: str = field(help="Id of the flow.", min_length=1, max_length=128)
     payload: Any = field(
@@ -52,6 +56,7 @@ class StopFlows(NodeType, type="STOP_FLOWS", category="ACTION", verb="stop_flows
     """
 
     needs_contact = True
+    internal = STOP
 
     flow_ids: Sequence[str] = field((), help="Ids of the flows.", max_length=100)
     all: bool = field(False, help="Whether those of every flow are cancelled.")

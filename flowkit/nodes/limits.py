@@ -46,6 +46,8 @@ class RateLimit(NodeType, type="RATE_LIMIT", category="TIME", verb="rate_limit")
         1, help="How many pass at once after a pause.", ge=1, le=1_000_000
     )  # fmt: skip
 
+    internal = LIMIT_TAKE
+
     def takes(self, handle: str | None) -> tuple[float, float]:
         """Return no bound: how many wait before it is not the flow's to know."""
         return 0.0, math.inf
@@ -90,6 +92,7 @@ class FrequencyCap(NodeType, type="FREQUENCY_CAP", category="LOGIC", verb="frequ
 
     handles = (Handle("allowed", "Allowed"), Handle("suppressed", "Suppressed", ends=True))
     needs_contact = True
+    internal = CAP_TAKE
 
     def takes(self, handle: str | None) -> tuple[float, float]:
         """Return what all attempts can take."""

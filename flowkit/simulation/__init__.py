@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit.simulation.behaviour import After as After
 from flowkit.simulation.behaviour import Behaviour as Behaviour
+from flowkit.simulation.behaviour import Occurrence as Occurrence
 from flowkit.simulation.behaviour import Reaction as Reaction
 from flowkit.simulation.channel import Channel as Channel
 from flowkit.simulation.population import Population as Population

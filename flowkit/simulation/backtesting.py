@@ -1,7 +1,7 @@
 """`backtest`: the triggers that one version of a flow had, run through another.
 
 Owns the reading of what is recorded, and who of it a flow takes. Imports pandas, `comparison`,
-`run`, `behaviour`, `history.frames`, `engine`, `entry`, `diff`.
+`run`, `behaviour`, `history.frames`, `engine`, `diff`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import pandas as pd
 
 from flowkit import engine
-from flowkit.entry import Entered, may_enter
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.history.frames import TRIGGERS
@@ -157,7 +156,7 @@ def _run(
     prices: Prices | None,
     processes: int,
 ) -> Simulation:
-    """Run the starts that a flow takes: its filter, its mapping and its entry policy let in."""
+    """Run the starts that a flow's filter and mapping take."""
     starts = []
     for start in recorded:
         try:
@@ -172,44 +171,7 @@ def _run(
             continue
         if execution is not None:
             starts.append(start._replace(contact=execution.context["contact"]))
-    made = rerun(flow, starts, behaviour, seed=seed, prices=prices, processes=processes)
-    refused = _refused(flow, made.executions)
-    if not refused:
-        return made
-    # Executions do not touch each other: without those, the others go the same way.
-    starts = [start for start in starts if start.execution_id not in refused]
     return rerun(flow, starts, behaviour, seed=seed, prices=prices, processes=processes)
-
-
-class _Entering(NamedTuple):
-    """What the entry policy looks at of an execution."""
-
-    id: str
-    created_at: datetime
-
-
-def _refused(flow: Flow, executions: pd.DataFrame) -> set[str]:
-    """Return the executions that the flow's entry policy would not have let in."""
-    entry = flow.options.entry
-    refused: set[str] = set()
-    if entry.policy == "always":
-        return refused
-    last: dict[str, tuple[str, datetime, Any]] = {}
-    columns = ("execution_id", "contact_id", "created_at", "ended_at")
-    for own, contact, at, ended in zip(*(executions[name] for name in columns), strict=True):
-        if pd.isna(contact):
-            continue
-        before = last.get(contact)
-        entered = None
-        if before is not None:
-            live = bool(pd.isna(before[2]) or before[2] > at)
-            entered = Entered(before[0], before[1], live)
-        entering: Any = _Entering(own, at)
-        if may_enter(entry, entering, entered):
-            last[contact] = own, at, ended
-        else:
-            refused.add(own)
-    return refused
 
 
 def _about(behaviour: Behaviour, flow: Flow) -> Behaviour:

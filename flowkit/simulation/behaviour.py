@@ -8,6 +8,7 @@ May import `expression`, `jsonlogic`, `nodetype`, `errors`, `problems`; pandas o
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,6 +21,8 @@ from flowkit.flow import Flow
 from flowkit.jsonlogic import check_logic, evaluate, truthy
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, pointer
+from flowkit.whatsapp import INBOUND, is_inbound
+from flowkit.wire import canonical
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +32,17 @@ _UNIFORMS = struct.Struct("<8Q")
 
 MESSAGE = "whatsapp.message"
 """The kind of effects that are messages."""
+CLOSED_CODE = "whatsapp_131047"
+"""The error of a free-form message outside the service window."""
+NAMES = {
+    "replied": INBOUND,
+    "clicked": "click",
+    "opted_out": "opt_out",
+    "bought": "purchase",
+}
+"""Types of the events that reactions are, by what happened."""
+VISIT = re.compile(r"_v[0-9]+$")
+"""What a visit of a node in a loop adds to its id."""
 DRAWS = ("outcome", "latency", "delivered", "read", "replied", "clicked", "opted_out", "bought")
 """What the eight draws of an attempt decide, in their order."""
 
@@ -86,6 +100,12 @@ class Reaction:
         clicks, asks for no more, buys.
     delivered_after, read_after, replied_after, clicked_after, bought_after : After, optional
         Since the step before.
+    replies : mapping, optional
+        What is replied, and how often beside the others, such as ``{"Yes": 3, "Stop": 1}``: the
+        id of a button or row of the message, the payload of a template's quick reply, or a text.
+        Without, any of the message's buttons or rows alike, and "Ok" where it has none.
+    order : mapping, optional
+        What the event of a purchase says beside the contact, such as ``{"total": 80}``.
     """
 
     node: str | None = None
@@ -111,6 +131,8 @@ class Reaction:
     replied_after: After = After(120, 3)
     clicked_after: After = After(30, 3)
     bought_after: After = After(3600, 4)
+    replies: Mapping[str, float] = field(default_factory=dict)
+    order: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.when, Expr):
@@ -132,6 +154,11 @@ class Reaction:
         if self.node is not None and self.node not in {node.id for node in flow.nodes}:
             message = f"The flow has no node {self.node!r}."
             found.append(Problem("behaviour.node", path + "/node", message))
+        for text, weight in self.replies.items():
+            if not (isinstance(text, str) and text and _number(weight) and weight > 0):
+                message = "Replies are texts with weights above 0, such as {'Yes': 3}."
+                found.append(Problem("behaviour.reply", path + pointer("replies", text), message))
+        found += _payload_problems(self.order, path + "/order")
         return found + check_logic(self.when, path + "/when")
 
     def fits(self, node_id: str, contact: Mapping[str, Any]) -> bool:
@@ -147,6 +174,65 @@ def _number(value: Any) -> bool:
 
 def _no_time(at: str) -> Problem:
     return Problem("behaviour.time", at, "A time is written After(median, spread).")
+
+
+def _payload_problems(payload: Any, at: str) -> list[Problem]:
+    """Return what is wrong with what an event says beside its contact."""
+    try:
+        if isinstance(payload, Mapping):
+            canonical(dict(payload))
+            return []
+    except (TypeError, ValueError, RecursionError):
+        pass
+    message = "What an event says is a mapping of JSON data, such as {'total': 80}."
+    return [Problem("behaviour.payload", at, message)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occurrence:
+    """An event that happens to a contact by itself, whether or not a message came.
+
+    Parameters
+    ----------
+    event : str
+        Its type, such as purchase.
+    when : Expr or JSONLogic, optional
+        Only for contacts for whom this holds; it sees ``contact``.
+    probability : float, optional
+        How many of them it happens to.
+    after : After, optional
+        Since the flow was first triggered for the contact.
+    payload : mapping, optional
+        What the event says beside the contact.
+    """
+
+    event: str
+    when: Any = None
+    probability: float = 1.0
+    after: After = After(86_400, 3)
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.when, Expr):
+            object.__setattr__(self, "when", self.when.to_jsonlogic())
+
+    def check(self, path: str) -> list[Problem]:
+        """Return what is wrong with it."""
+        found = []
+        if not (isinstance(self.event, str) and 0 < len(self.event) <= 128):
+            message = "An event has a type of 1 to 128 characters, such as purchase."
+            found.append(Problem("behaviour.event", path + "/event", message))
+        if not (_number(self.probability) and 0 <= self.probability <= 1):
+            message = f"probability is one from 0 to 1, not {self.probability!r}."
+            found.append(Problem("behaviour.probability", path + "/probability", message))
+        at = path + "/after"
+        found += self.after.check(at) if isinstance(self.after, After) else [_no_time(at)]
+        found += _payload_problems(self.payload, path + "/payload")
+        return found + check_logic(self.when, path + "/when")
+
+    def fits(self, contact: Mapping[str, Any]) -> bool:
+        """Return whether it can happen to a contact."""
+        return self.when is None or truthy(evaluate(self.when, {"contact": contact}))
 
 
 PLAIN = Reaction()
@@ -166,7 +252,18 @@ class Behaviour:
         The first that fits a message and its contact counts; the default takes everything.
     answers : mapping, optional
         How effects of a kind end that should not just succeed; pure functions of the
-        `flowkit.engine.Performance` and the contact.
+        `flowkit.engine.Performance` and the contact. An answer for a kind of internal effects
+        (of UPDATE_CONTACT, RATE_LIMIT, FREQUENCY_CAP, START_FLOW, STOP_FLOWS) is taken in place
+        of what would really be decided.
+    events : sequence of Occurrence, optional
+        What happens to contacts beside their reactions.
+    names : mapping, optional
+        Types of the events that reactions are, by what happened, where they differ from `NAMES`.
+    window : bool, optional
+        Whether free-form messages fail with 131047 more than 24 hours after the contact's last
+        message. By default they do where the flow is triggered by a message of the contact, so
+        that it is known when that was. Where they do for another flow, the contact's field
+        ``last_inbound_at`` (ISO 8601) tells; without it the contact has not written yet.
 
     Examples
     --------
@@ -180,13 +277,37 @@ class Behaviour:
 
     reactions: Sequence[Reaction] = ()
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    events: Sequence[Occurrence] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    window: bool | None = None
 
     def check(self, flow: Flow) -> list[Problem]:
-        """Return what is wrong with it, for a flow; paths begin at ``/reactions``."""
+        """Return what is wrong with it, for a flow; paths begin at its fields' names."""
         found: list[Problem] = []
         for number, reaction in enumerate(self.reactions):
             found += reaction.check(flow, pointer("reactions", number))
+        for number, occurrence in enumerate(self.events):
+            found += occurrence.check(pointer("events", number))
+        for name, event in self.names.items():
+            if name not in NAMES or not (isinstance(event, str) and event):
+                message = f"names gives types of events to {', '.join(NAMES)}."
+                found.append(Problem("behaviour.name", pointer("names", name), message))
         return found
+
+    def name(self, happened: str) -> str:
+        """Return the type of the event that a reaction is."""
+        return self.names.get(happened, NAMES[happened])
+
+    def tells(self) -> frozenset[str]:
+        """Return the types of the events that can come of it."""
+        return frozenset(
+            [self.name(what) for what in NAMES for r in self.reactions if getattr(r, what) > 0]
+            + [occurrence.event for occurrence in self.events if occurrence.probability > 0]
+        )
+
+    def judges_window(self, flow: Flow) -> bool:
+        """Return whether messages outside the service window of 24 hours fail."""
+        return is_inbound(flow.trigger_type) if self.window is None else self.window
 
     def reaction(self, node_id: str, contact: Mapping[str, Any]) -> Reaction:
         """Return how messages of a node to a contact fare."""
@@ -263,11 +384,10 @@ def outcome(reaction: Reaction, chance: float, key: str, attempt: int) -> Outcom
 
 
 def after_sending(
-    behaviour: Behaviour,
+    reaction: Reaction,
     seed: int,
-    contact: Mapping[str, Any],
     contact_id: str,
-    node_id: str,
+    visit: str,
     attempt: int,
     at: int,
     optouts: dict[str, int],
@@ -277,11 +397,10 @@ def after_sending(
     `optouts` holds since when contacts want no more messages: those do not arrive. It is added
     to; so a contact's messages are to be asked for in the order in which they were sent.
     """
-    reaction = behaviour.reaction(node_id, contact)
     _, _, delivered, read, replied, clicked, opted_out, bought = draws(
-        seed, contact_id, node_id, attempt
+        seed, contact_id, visit, attempt
     )
-    spread = draws(seed, contact_id, f"{node_id}|after", attempt)
+    spread = draws(seed, contact_id, f"{visit}|after", attempt)
     if delivered >= reaction.delivered or optouts.get(contact_id, at) < at:
         return (at, None, None, None, None, None)
     arrived = at + reaction.delivered_after.ms(spread[2])

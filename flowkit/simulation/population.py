@@ -1,7 +1,7 @@
 """Who goes through a simulated flow: contacts from a frame, a file, a list or a seeded generator.
 
 Owns the reading and its refusals: every contact that is wrong is named before anything runs.
-May import `engine`, `errors`, `problems`; pandas only where CSV or Parquet is read.
+May import `engine`, `errors`, `problems`, `wire`; pandas only where CSV or Parquet is read.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from zoneinfo import ZoneInfo
 from flowkit.engine import contact_identity
 from flowkit.errors import Invalid
 from flowkit.problems import Problem, pointer
+from flowkit.wire import parse_iso
 
 Contact = Mapping[str, Any]
 TEXTS = ("user_id", "phone", "timezone", "country", "language")
 """Fields of a contact that are text wherever they are given."""
+INBOUND_AT = "last_inbound_at"
+"""Field of a contact that says when it wrote last."""
 ROWS_NAMED = 5
 """How many rows a refusal names of each mistake."""
 
@@ -77,7 +80,9 @@ def _positive(weight: Any) -> bool:
     return not isinstance(weight, bool) and isinstance(weight, (int, float)) and weight > 0
 
 
-def contacts_of(source: Any, columns: Mapping[str, type] | None = None) -> list[dict[str, Any]]:
+def contacts_of(
+    source: Any, columns: Mapping[str, type] | None = None, *, repeats: bool = False
+) -> list[dict[str, Any]]:
     """Return the contacts that a source holds.
 
     Parameters
@@ -86,6 +91,8 @@ def contacts_of(source: Any, columns: Mapping[str, type] | None = None) -> list[
         A file is CSV, Parquet or NDJSON by its name's ending. A missing value is an absent field.
     columns : mapping, optional
         The type of every field that each contact must have, such as ``{"age": int}``.
+    repeats : bool, optional
+        Whether a contact may stand there several times.
 
     Raises
     ------
@@ -93,14 +100,16 @@ def contacts_of(source: Any, columns: Mapping[str, type] | None = None) -> list[
         ``population.columns`` where columns are missing; ``population.value`` where values are
         of another type; ``population.identity`` where contacts have no id, user_id or phone;
         ``population.duplicate`` where several have the same; ``population.timezone`` where there
-        is no such zone. Each names the column and the rows, from 0.
+        is no such zone; ``population.time`` where ``last_inbound_at`` is no moment. Each names
+        the column and the rows, from 0.
     """
     contacts = [_plain(record) for record in _records(source)]
     wanted = dict(columns or {})
     found = _missing(contacts, wanted) or [
         *_mistyped(contacts, wanted | {name: str for name in TEXTS if name not in wanted}),
-        *_unidentified(contacts),
+        *_unidentified(contacts, repeats=repeats),
         *_zones(contacts),
+        *_inbound(contacts),
     ]
     if found:
         raise Invalid(found)
@@ -207,7 +216,7 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _unidentified(contacts: Sequence[Contact]) -> Iterator[Problem]:
+def _unidentified(contacts: Sequence[Contact], *, repeats: bool) -> Iterator[Problem]:
     rows_of: dict[str | None, list[int]] = {}
     for row, contact in enumerate(contacts):
         rows_of.setdefault(contact_identity(contact), []).append(row)
@@ -216,8 +225,11 @@ def _unidentified(contacts: Sequence[Contact]) -> Iterator[Problem]:
         message = f"A contact has an id, a user_id or a phone; {_rows(nameless)} without."
         yield Problem("population.identity", pointer(nameless[0]), message)
     for identity, rows in rows_of.items():
-        if len(rows) > 1:
-            message = f"The contact {identity!r} stands in {_rows(rows)}; each stands once."
+        if len(rows) > 1 and not repeats:
+            message = (
+                f"The contact {identity!r} stands in {_rows(rows)}; each stands once, unless "
+                "repeats=True makes each row a trigger of its own."
+            )
             yield Problem("population.duplicate", pointer(rows[1], "id"), message)
 
 
@@ -234,3 +246,17 @@ def _zones(contacts: Sequence[Contact]) -> Iterator[Problem]:
             yield Problem(
                 "population.timezone", pointer(rows[0], "timezone"), message + "America/Sao_Paulo."
             )
+
+
+def _inbound(contacts: Sequence[Contact]) -> Iterator[Problem]:
+    wrong = [row for row, contact in enumerate(contacts) if not _moment(contact.get(INBOUND_AT))]
+    if wrong:
+        message = f"{INBOUND_AT} is ISO 8601 with its zone; {_rows(wrong)} otherwise."
+        yield Problem("population.time", pointer(wrong[0], INBOUND_AT), message)
+
+
+def _moment(value: Any) -> bool:
+    try:
+        return value is None or bool(parse_iso(value))
+    except (TypeError, ValueError, AttributeError):
+        return False

@@ -16,7 +16,7 @@ import pandas as pd
 from flowkit.flow import Flow
 from flowkit.history.frames import JSON, TEXT, TRIGGERS
 from flowkit.history.metrics import node_table
-from flowkit.simulation.behaviour import Behaviour, after_sending
+from flowkit.simulation.behaviour import CLOSED_CODE, Behaviour, after_sending
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.rows import MISSING, Group, Heads, frames, moments_of
 
@@ -39,6 +39,8 @@ class Simulation:
         then when it was sent, delivered, read, replied to, clicked, and when its reader bought.
     turned_away : int
         Contacts for whom the flow's filter said no.
+    refused : int
+        Triggers of contacts whom the flow's entry policy did not let in again.
     """
 
     def __init__(
@@ -53,9 +55,12 @@ class Simulation:
     ) -> None:
         self.flow = flow
         self.turned_away = sum(part.turned_away for part in parts)
+        self.refused = sum(part.refused for part in parts)
+        self._fates = {key: fate for part in parts for key, fate in part.fates.items()}
         self._contacts = [contacts[row] for part in parts for row in part.rows]
         self._rows = [row for part in parts for row in part.rows]
         self._start = start
+        self._contexts = {own: found for part in parts for own, found in part.contexts.items()}
         self._heads = Heads(
             [i for part in parts for i in part.heads.ids],
             [i for part in parts for i in part.heads.contact_ids],
@@ -82,7 +87,12 @@ class Simulation:
     def triggers(self) -> pd.DataFrame:
         """What started each execution, one row each."""
         row_of = dict(zip(self._heads.ids, self._rows, strict=True))
-        starts = [self._start(row_of[own]) for own in self.executions["execution_id"]]
+        starts = []
+        for own in self.executions["execution_id"]:
+            start, context = self._start(row_of[own]), self._contexts.get(own)
+            if context is not None:
+                start = start._replace(payload=context["trigger"], contact=context["contact"])
+            starts.append(start)
         kept = [column.name for column in TRIGGERS if column.dtype != JSON]
         return self.executions[kept].assign(
             payload=pd.Series([start.payload for start in starts], dtype=JSON),
@@ -101,13 +111,15 @@ class Simulation:
         by_id = dict(zip(self._heads.ids, self._contacts, strict=True))
         optouts: dict[str, int] = {}
         rows = [
-            after_sending(
-                self._behaviour, self._seed, by_id[execution_id], contact_id, node, attempt, at,
-                optouts,
+            self._fates.get((key, attempt))
+            or after_sending(
+                self._behaviour.reaction(node, by_id[execution_id]), self._seed, contact_id,
+                key.removeprefix(f"{execution_id}_"), attempt, at, optouts,
             )
-            for execution_id, contact_id, node, attempt, at in zip(
+            for execution_id, contact_id, node, key, attempt, at in zip(
                 sent["execution_id"], sent["contact_id"].fillna(""), sent["node_id"],
-                sent["retry_count"], sent["end_time"].astype("int64"), strict=True,
+                sent["idempotency_key"], sent["retry_count"], sent["end_time"].astype("int64"),
+                strict=True,
             )
         ]  # fmt: skip
         kept = sent[["execution_id", "contact_id", "node_id"]].reset_index(drop=True)
@@ -125,6 +137,8 @@ class Simulation:
             As `flowkit.history.node_table` has it, and for message nodes ``delivered``, ``read``,
             ``replied``, ``clicked`` and ``bought`` (Int64), ``last_sent`` (time), and ``cost``
             where prices are given (float; messages without a known price count as missing).
+            Where the service window is looked at, ``outside_window`` (Int64) counts the messages
+            that failed for it.
         """
         table = node_table(self.node_runs)
         messages = self.messages
@@ -133,6 +147,10 @@ class Simulation:
             counts = grouped[name].count()
             column = name.removesuffix("_at")
             table[column] = table["node_id"].map(counts).astype("Int64")
+        if self._behaviour.judges_window(self.flow):
+            runs = self.node_runs
+            closed = runs.loc[runs["error_code"] == CLOSED_CODE, "node_id"].value_counts()
+            table["outside_window"] = table["node_id"].map(closed).astype("Int64")
         last = grouped["sent_at"].max().reindex(table["node_id"])
         table["last_sent"] = last.reset_index(drop=True)
         if self._prices is not None:
@@ -178,7 +196,8 @@ class Simulation:
         statuses = self.executions["status"].value_counts()
         said = ", ".join(f"{count} {status}" for status, count in statuses.items())
         away = f"; {self.turned_away} turned away by the filter" if self.turned_away else ""
-        return f"{len(self.executions)} simulated executions: {said or 'none'}{away}"
+        kept = f"; {self.refused} kept out by the entry policy" if self.refused else ""
+        return f"{len(self.executions)} simulated executions: {said or 'none'}{away}{kept}"
 
 
 def is_message(node_runs: pd.DataFrame) -> pd.Series[Any]:

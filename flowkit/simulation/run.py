@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import multiprocessing
-import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,8 +26,9 @@ from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
-from flowkit.simulation.behaviour import MESSAGE, Behaviour, Reaction, first_draws, outcome
+from flowkit.simulation.behaviour import MESSAGE, VISIT, Behaviour, Reaction, first_draws, outcome
 from flowkit.simulation.channel import Channel, Gate
+from flowkit.simulation.eventful import eventful, simulated, ties
 from flowkit.simulation.population import contacts_of
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation
@@ -38,7 +38,6 @@ from flowkit.wire import cut, from_ms, to_ms
 
 Progress = Callable[[int, int], None]
 """Told how many executions have ended, and of how many."""
-_VISIT = re.compile(r"_v[0-9]+$")
 STEP = 1_000
 """Executions between two reports of progress."""
 
@@ -70,6 +69,8 @@ class Plan:
     channel: Channel | None
     share: bool
     payload: Callable[[dict[str, Any]], Any] | None
+    eventful: bool
+    tied: bool
     first: int
     total: int
     recorded: Sequence[Start] | None = None
@@ -91,13 +92,18 @@ class Plan:
 class Part:
     """What came of a plan: courses, what tells its executions apart, and who did not start.
 
-    `rows` are the numbers of the contacts whose executions are in `heads`, among all.
+    `rows` are the numbers of the contacts whose executions are in `heads`, among all; `fates`
+    what became of messages, by key and attempt, where it was settled while they were sent;
+    `contexts` are those of executions that were started by something else than the plan.
     """
 
     groups: list[Group] = field(default_factory=list)
     heads: Heads = field(default_factory=Heads)
     rows: list[int] = field(default_factory=list)
     turned_away: int = 0
+    refused: int = 0
+    fates: dict[tuple[str, int], tuple[int | None, ...]] = field(default_factory=dict)
+    contexts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def simulate(
@@ -116,6 +122,7 @@ def simulate(
     processes: int = 1,
     progress: Progress | None = None,
     share: bool = True,
+    repeats: bool = False,
 ) -> Simulation:
     """Return what would happen if these contacts went through a flow.
 
@@ -155,6 +162,9 @@ def simulate(
     share : bool, optional
         Whether executions whose nodes decide alike share the engine's turns; it changes how long
         it takes, and nothing else.
+    repeats : bool, optional
+        Whether a contact may stand several times among the contacts: each time is a trigger of
+        its own, and the flow's entry policy says who may enter again.
 
     Raises
     ------
@@ -167,12 +177,10 @@ def simulate(
     found = behaviour.check(flow)
     if channel is not None:
         found += channel.check()
-        if processes > 1:
-            message = (
-                "The limits of a channel tie all contacts together: give either a channel or "
-                "processes."
-            )
-            found.append(Problem("simulate.processes", "/processes", message))
+    tie = _tie(flow, behaviour, channel, repeats=repeats)
+    if tie is not None and processes > 1:
+        message = f"{tie}: take one process."
+        found.append(Problem("simulate.processes", "/processes", message))
     if processes < 1:
         message = f"A simulation takes 1 process or more, not {processes}."
         found.append(Problem("simulate.processes", "/processes", message))
@@ -181,7 +189,7 @@ def simulate(
         found.append(Problem("simulate.time", "/at", message))
     if found:
         raise Invalid(found)
-    people = contacts_of(contacts, columns)
+    people = contacts_of(contacts, columns, repeats=repeats)
     flow = flow.replace(id=flow.id or "simulated", version=flow.version or 1)
     plan = Plan(
         flow=flow,
@@ -195,6 +203,8 @@ def simulate(
         # Who shares a turn looks at the contact as it was at the start.
         share=share and not _changes_contact(flow),
         payload=payload,
+        eventful=eventful(flow, behaviour, repeats=repeats),
+        tied=tie is not None,
         first=0,
         total=len(people),
     )
@@ -217,13 +227,21 @@ def rerun(
     flow : Flow
         Without errors, with an id and a version.
     recorded : sequence of Start
-        Starts that the flow takes.
-    behaviour, seed, prices, processes
+        Starts that the flow's filter and mapping take, in the order of their moments; the entry
+        policy decides here.
+    behaviour, seed, prices
         As in `simulate`.
+    processes : int, optional
+        As in `simulate`, at most: what ties contacts together takes one.
     """
+    people = [start.contact or {} for start in recorded]
+    names = [name for name in map(engine.contact_identity, people) if name is not None]
+    repeats = len(set(names)) < len(names)
+    tied = repeats or ties(flow, behaviour)
+    happens = eventful(flow, behaviour, repeats=repeats and flow.options.entry.policy != "always")
     plan = Plan(
         flow=flow,
-        contacts=[start.contact or {} for start in recorded],
+        contacts=people,
         behaviour=behaviour,
         at=0,
         over=0,
@@ -232,11 +250,13 @@ def rerun(
         channel=None,
         share=not _changes_contact(flow),
         payload=None,
+        eventful=happens,
+        tied=tied,
         first=0,
         total=len(recorded),
         recorded=recorded,
     )
-    return _carried_out(plan, prices, processes)
+    return _carried_out(plan, prices, 1 if happens and tied else processes)
 
 
 def _changes_contact(flow: Flow) -> bool:
@@ -250,6 +270,15 @@ def _carried_out(
     return Simulation(
         plan.flow, plan.contacts, parts, plan.behaviour, plan.seed, prices, plan.start
     )
+
+
+def _tie(flow: Flow, behaviour: Behaviour, channel: Channel | None, *, repeats: bool) -> str | None:
+    """Return what ties contacts together, so that they are simulated at once; None if nothing."""
+    if channel is not None:
+        return "The limits of a channel tie all contacts together"
+    if ties(flow, behaviour):
+        return "RATE_LIMIT ties all contacts together"
+    return "A contact that stands several times is of one process" if repeats else None
 
 
 def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part]:
@@ -285,6 +314,8 @@ def done(plan: Plan, progress: Progress | None = None) -> Part:
 
 def _done(plan: Plan, progress: Progress | None) -> Part:
     part = Part()
+    if plan.eventful:
+        return _eventful(plan, part, progress)
     shared = Shared(plan.flow, Limits()) if plan.share else None
     answers = Surroundings(plan, part)
     courses = _started(plan, part, shared)
@@ -303,6 +334,20 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
             taken.add(course)
     if progress is not None:
         progress(plan.total, plan.total)
+    part.groups = taken.groups()
+    return part
+
+
+def _eventful(plan: Plan, part: Part, progress: Progress | None) -> Part:
+    """Simulate a plan in which contacts do things; see `flowkit.simulation.eventful`."""
+
+    def told(number: int) -> None:
+        if progress is not None and (number % STEP == 0 or number == plan.total):
+            progress(number, plan.total)
+
+    taken = Taken()
+    for course in simulated(plan, part, told):
+        taken.add(course)
     part.groups = taken.groups()
     return part
 
@@ -414,7 +459,7 @@ class Surroundings:
     def _reaction(self, visit: str, contact: Mapping[str, Any]) -> Reaction:
         known = self._reactions.get(visit)
         if known is None:
-            known = self._behaviour.reaction(_VISIT.sub("", visit), contact)
+            known = self._behaviour.reaction(VISIT.sub("", visit), contact)
             if not self._by_contact:
                 self._reactions[visit] = known
         return known

@@ -16,10 +16,10 @@ from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Limits, Performance
 from flowkit.errors import Conflict, FlowkitError, Invalid, NotFound
-from flowkit.execution import Execution, derived_id
-from flowkit.nodes.flows import START, STOP
+from flowkit.execution import Execution
+from flowkit.nodes.flows import NAMED, START, STOP
 from flowkit.nodetype import Outcome
-from flowkit.size import size_of_execution
+from flowkit.starting import FILTERED, started_by
 from service.entries import create
 from service.events import DECISIONS, live
 from service.store.base import Store
@@ -27,10 +27,6 @@ from service.store.base import Store
 log = logging.getLogger(__name__)
 
 KINDS = frozenset({START, STOP})
-MAX_DEPTH = 10
-"""How many executions may have started one another in a row: flows that go round end there."""
-NAMED = 100
-"""Ids of stopped executions that the history names."""
 
 
 class Flows:
@@ -72,24 +68,14 @@ class Flows:
             return _failed("store_unavailable", said, transient=True)
 
     def _start(self, asking: Execution, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        depth = asking.context.get("startedBy", {}).get("depth", 0) + 1
-        if depth > MAX_DEPTH:
-            raise NotFound(f"{MAX_DEPTH} executions have started one another in a row already")
         flow = self._store.get_flow(request["flowId"]).flow
         if not flow.is_active:
             raise NotFound(f"flow {flow.id} ({flow.name}) is not active")
-        execution = engine.start(
-            flow,
-            request["payload"],
-            execution_id=derived_id(asking.id, key),
-            now=self._clock.now(),
-            limits=self._limits,
-            contact=request["contact"],
+        execution = started_by(
+            asking, key, flow, request, now=self._clock.now(), limits=self._limits
         )
         if execution is None:
-            return {"executionId": None, "reason": "the flow's filter does not hold"}
-        execution.context["startedBy"] = {"executionId": asking.id, "depth": depth}
-        execution.bytes = size_of_execution(execution)
+            return {"executionId": None, "reason": FILTERED}
         refused = create(self._store, self._version, [execution])
         if refused:
             return {"executionId": None, "reason": refused[execution.id].message}

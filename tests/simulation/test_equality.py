@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from datetime import datetime, timedelta
-from heapq import heappop, heappush
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +11,13 @@ import pandas as pd
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from flowkit import engine, history
-from flowkit.clock import ManualClock
-from flowkit.engine import Performance
+from flowkit import history
 from flowkit.flow import Flow
-from flowkit.nodetype import Outcome
 from flowkit.simulation import After, Behaviour, Reaction, simulate
-from flowkit.simulation.behaviour import draws, outcome
 from flowkit.testing import EPOCH, flows
-from flowkit.wire import to_wire
-from service.store.sqlite import SqliteStore
-from service.worker.runner import Runner
+from tests.simulation.lively import behaviours, lively_flows
+from tests.simulation.production import SEED, production
 
-SEED = 7
 COINS = [True, False]
 BEHAVIOURS = st.builds(
     lambda failed, unknown, transient, spread: Behaviour(
@@ -56,83 +47,11 @@ def payload(contact: dict[str, Any]) -> dict[str, Any]:
     return {"contact": contact, "coin": contact["coin"]}
 
 
-class Later:
-    """In place of a thread pool: performs an effect when its modelled latency has passed."""
-
-    def __init__(self, latency: Callable[[Performance], int]) -> None:
-        self.latency = latency
-        self.due: list[tuple[datetime, int, Callable[[], None]]] = []
-        self.clock = ManualClock(EPOCH)
-        self.begun = 0
-
-    def submit(self, work: Any, ref: Any, performance: Performance) -> None:
-        self.begun += 1
-        at = self.clock.now() + timedelta(milliseconds=self.latency(performance))
-        heappush(self.due, (at, self.begun, lambda: work(ref, performance)))
-
-
-def production(
-    directory: Path, flow: Flow, people: list[dict[str, Any]], behaviour: Behaviour
-) -> Iterator[Any]:
-    """Yield each contact's execution after a worker with a SQLite store has run it."""
-    reaction = behaviour.reactions[0]
-
-    def chances(performance: Performance) -> list[float]:
-        number, _, visit = performance.key.partition("_")
-        return draws(SEED, people[int(number[1:])]["id"], visit, performance.attempt)
-
-    def perform(performance: Performance) -> Outcome:
-        return outcome(reaction, chances(performance)[0], performance.key, performance.attempt)
-
-    pool = Later(lambda performance: reaction.latency.ms(chances(performance)[1]))
-    clock = pool.clock
-    with closing(SqliteStore(directory / "flowkit.db")) as store:
-        runner = Runner(
-            store, perform, clock=clock, owner="a", lease_seconds=1e7, sweep_seconds=0.0,
-            concurrency=1_000,
-        )  # fmt: skip
-        store.insert_flow(flow.replace(created_at=EPOCH, updated_at=EPOCH), publish=True)
-        for number, person in enumerate(people):
-            execution = engine.start(
-                flow, payload(person), execution_id=f"x{number}", now=EPOCH, contact=person
-            )
-            assert execution is not None
-            store.create([execution])
-        while True:
-            runner.wake()
-            runner._collect(0.0)
-            runner.step(pool)  # type: ignore[arg-type]
-            now = clock.now()
-            moments = [pool.due[0][0]] if pool.due else []
-            sleeping = store.next_due(now=now)
-            if sleeping is not None and sleeping < now + timedelta(days=100):  # no lease
-                moments.append(sleeping)
-            if not moments:
-                break
-            clock.advance(max(min(moments) - now, timedelta(0)))
-            while pool.due and pool.due[0][0] <= clock.now():
-                heappop(pool.due)[2]()
-        for number in range(len(people)):
-            yield to_wire(store.get_execution(f"x{number}"))
-
-
-def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose ids are those of the contacts."""
-    frame = frame.copy()
-    owns, whose = frame["execution_id"], frame["contact_id"]
-    if "idempotency_key" in frame:
-        for name in ("idempotency_key", "result"):
-            frame[name] = [
-                value if value is None else str(value).replace(own, contact)
-                for value, own, contact in zip(frame[name], owns, whose, strict=True)
-            ]
-    frame["execution_id"] = whose
-    return frame.sort_values("execution_id", kind="stable", ignore_index=True)
-
-
-def same(left: tuple[pd.DataFrame, ...], right: tuple[pd.DataFrame, ...]) -> None:
-    for one, other in zip(left, right, strict=True):
-        pd.testing.assert_frame_equal(told_apart(one), told_apart(other))
+def same(simulated: Any, documents: list[Any]) -> None:
+    """Hold the frames of a simulation against those of production's documents."""
+    executions, node_runs = history.executions(documents), history.node_runs(documents)
+    pd.testing.assert_frame_equal(simulated.executions, executions)
+    pd.testing.assert_frame_equal(simulated.node_runs, node_runs)
 
 
 @settings(max_examples=15, deadline=None)
@@ -141,13 +60,10 @@ def test_production_makes_the_same_rows(flow: Flow, behaviour: Behaviour, number
     people = contacts(number)
     simulated = simulate(flow, people, behaviour, at=EPOCH, seed=SEED, payload=payload)
     with tempfile.TemporaryDirectory() as directory:
-        documents = list(production(Path(directory), flow, people, behaviour))
+        documents = production(Path(directory), flow, people, behaviour, payload)
     for status in simulated.executions["status"]:
         event(status)
-    same(
-        (simulated.executions, simulated.node_runs),
-        (history.executions(documents), history.node_runs(documents)),
-    )
+    same(simulated, documents)
 
 
 @settings(max_examples=40, deadline=None)
@@ -165,3 +81,26 @@ def test_shared_turns_make_the_same_rows(
     for name in ("executions", "node_runs"):
         left, right = (getattr(result, name) for result in results)
         pd.testing.assert_frame_equal(left, right)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    flow=lively_flows(),
+    behaviour=behaviours(),
+    whom=st.lists(st.integers(0, 2), min_size=1, max_size=4),
+)
+def test_production_makes_the_same_of_contacts_who_do_things(
+    flow: Flow, behaviour: Behaviour, whom: list[int]
+) -> None:
+    people = [contacts(3)[number] for number in whom]
+    over = timedelta(seconds=9_973)
+    simulated = simulate(
+        flow, people, behaviour, at=EPOCH, over=over, seed=SEED, payload=payload, repeats=True
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        documents = production(Path(directory), flow, people, behaviour, payload, over)
+    for status in simulated.executions["status"]:
+        event(status)
+    for status in set(simulated.node_runs["status"]):
+        event(f"run {status}")
+    same(simulated, documents)

@@ -179,6 +179,27 @@ def test_branches_that_meet_are_told_apart_by_time() -> None:
     assert set(runs[runs["node_id"] == "m"]["branch_id"]) == {"root_0", "root_1"}
 
 
+def test_a_time_that_ran_out_for_nothing_is_not_taken_for_another() -> None:
+    """A JOIN's time-out comes while its branch waits elsewhere: for some before that wait is over.
+
+    Executions have been through the same; only how their times compare tells them apart.
+    """
+    nodes = {
+        "slow": HELLO,
+        "join": ("JOIN", {"timeout": {"amount": 240, "unit": "seconds"}}),
+        "pause": ("DELAY", {"amount": 100, "unit": "seconds"}),
+        "bye": HELLO,
+    }
+    flow = flow_of(
+        nodes, "start > slow > join > pause > bye > end", "start > join", "join:timeout > end"
+    )
+    runs = alike(flow, over=timedelta(0))
+    late = runs[runs["node_id"] == "pause"]
+    assert set(late["status"]) == {"completed"}
+    over = late["end_time"] > AT + timedelta(seconds=240)
+    assert 0 < over.sum() < len(over), "for some the time-out came first, for others it did not"
+
+
 def test_effects_of_other_kinds_see_their_own_request() -> None:
     behaviour = Behaviour(
         answers={

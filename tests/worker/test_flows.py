@@ -11,7 +11,8 @@ import flowkit as fk
 from flowkit.engine import Limits, Performance
 from flowkit.execution import ExecutionFilter
 from flowkit.nodetype import Outcome
-from service.worker.flows import KINDS, MAX_DEPTH, Flows
+from flowkit.starting import MAX_DEPTH
+from service.worker.flows import KINDS, Flows
 from tests.worker.stage import Stage, published
 
 CHILD = published(fk.Flow("Child", trigger="child").delay(days=1).end(), "child")
