@@ -21,6 +21,10 @@ from flowkit.wire import from_ms, to_ms
 Answers = Callable[["Course", Performance, int], "tuple[Outcome | None, int]"]
 """How an effect that is asked for at a moment (ms) ends, and when; None where to ask again then."""
 
+Due = tuple[int, int, "Course", str | Performance, Outcome | None]
+"""What happens next: when (ms), in which order of that due at once, for whom, for which branch, and
+how its effect ended; or, in place of the branch, the effect that is to be asked for again."""
+
 
 class Course(Protocol):
     """An execution under way."""
@@ -76,11 +80,12 @@ def run(courses: Iterable[tuple[Course, int]], answers: Answers, until: int | No
     until : int, optional
         The moment after which nothing happens any more; everything comes to its end without.
     """
-    # What is due: when, in which order of those due at once, for whom, for which branch, and how
-    # its effect ended; or, in place of the branch, the effect that is to be asked for again.
-    due: list[tuple[int, int, Course, str | Performance, Outcome | None]] = [
-        (at, order, course, "root", None) for order, (course, at) in enumerate(courses)
-    ]
+    go_on([(at, order, course, "root", None) for order, (course, at) in enumerate(courses)],
+          answers, until)  # fmt: skip
+
+
+def go_on(due: list[Due], answers: Answers, until: int | None = None) -> None:
+    """Let executions go on from what is due of them; see `run`."""
     heapify(due)
     order = len(due)
     while due:

@@ -202,13 +202,13 @@ def answer_to(
     """
     known = None
     if question.logics is not None:
-        known = question.known.get(_values(question, asked))
+        known = question.known.get(values_of(question.logics, asked.head.context))
     if known is None:
         if question.logics is not None:
             _learn(question, asked, now)
         known = _decided(question, asked, now)
         if question.logics is not None and len(question.known) < KNOWN_MOST:
-            question.known[_values(question, asked)] = known
+            question.known[values_of(question.logics, asked.head.context)] = known
             if not question.logics and not isinstance(known[1], Effect):
                 question.always = known[0], known[2]
     key, step, by = known
@@ -221,13 +221,13 @@ def answer_to(
     return key
 
 
-def _values(question: Question, asked: Asked) -> Any:
-    logics = question.logics
+def values_of(logics: tuple[Paths, ...], context: Mapping[str, Any]) -> Any:
+    """Return what conditions read of contact and payload, in a form that differs where it does."""
     if not logics:
         return b""
     if len(logics) == 1:
-        return logics[0].values(asked.head.context)
-    return tuple([paths.values(asked.head.context) for paths in logics])
+        return logics[0].values(context)
+    return tuple([paths.values(context) for paths in logics])
 
 
 def _decided(question: Question, asked: Asked, now: int) -> tuple[Any, Any, int | None]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -44,13 +45,12 @@ class Compared:
     right: tuple[int, int]
     answers: dict[Any, Any] = field(default_factory=dict)
 
-    def of(self, times: list[int]) -> bool:
-        """Return how they compare in an execution with these times (ms)."""
+    def of(self, times: Sequence[Any]) -> Any:
+        """Return how they compare in an execution with these times (ms), or in each of many."""
         left, right = self.left, self.right
-        result: bool = getattr(operator, self.name)(
+        return getattr(operator, self.name)(
             times[left[0]] * 1000 + left[1], times[right[0]] * 1000 + right[1]
         )
-        return result
 
 
 @dataclass(slots=True, eq=False)
@@ -86,8 +86,8 @@ class Shared:
         self.states = 0
         self._roots: dict[Any, State] = {}
 
-    def follower(self, index: int, execution: Execution, at: int) -> Follower | None:
-        """Return the course of an execution that starts at a moment; None if it must go alone."""
+    def root(self, execution: Execution) -> State | None:
+        """Return the state in which an execution starts; None if it must go alone."""
         if execution.bytes > CONTEXT_MOST:
             return None
         root = self._roots.get(execution.contact_id is None)
@@ -96,7 +96,7 @@ class Shared:
             begun = replace(execution, created_at=created, updated_at=created)
             root = State(begun, execution.id)
             self._roots[execution.contact_id is None] = root
-        return Follower(self, index, execution, root, [at])
+        return root
 
     def take(
         self, follower: Follower, key: Any, what: tuple[str, Outcome | None], length: int
@@ -143,7 +143,7 @@ class Follower:
         if self.alone is not None:
             return self.alone.step(branch_id, outcome, now)
         times, head = self.times, self.head
-        key = branch_id if outcome is None else _outcome_key(branch_id, outcome, head.id)
+        key = branch_id if outcome is None else outcome_key(branch_id, outcome, head.id)
         length = len(times)
         times.append(now)
         try:
@@ -190,7 +190,7 @@ class Follower:
         return self.alone.step(*what, now)
 
 
-def _outcome_key(branch_id: str, outcome: Outcome, own: str) -> tuple[Any, ...]:
+def outcome_key(branch_id: str, outcome: Outcome, own: str) -> tuple[Any, ...]:
     """Return what distinguishes an outcome, whatever the id of the execution."""
     result = outcome.result
     if outcome.error is None:
