@@ -180,6 +180,22 @@ class Way(NamedTuple):
     path: str
 
 
+class Text(NamedTuple):
+    """A template, and what makes of its rendered text what a node needs.
+
+    ``read`` is a function of the text and ``arguments``, and of nothing else; it raises
+    `NodeFailed` where the text will not do.
+    """
+
+    template: str
+    read: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+    def of(self, ctx: Context) -> Any:
+        """Return what is read out of the text over a scope."""
+        return self.read(ctx.render(self.template), *self.arguments)
+
+
 class Context(Protocol):
     """What a node sees while it runs."""
 
@@ -341,6 +357,16 @@ class NodeType:
     def decides(self) -> tuple[Way, ...]:
         """Return the conditional ways out in the order in which they are tried."""
         return ()
+
+    # -- what the simulator reasons with
+
+    def texts(self) -> tuple[Text, ...] | None:
+        """Return the texts that alone say whether a run asks for its effect or fails.
+
+        It fails where one of them cannot be read, and else always asks for the same, up to the
+        request. None where the decision hangs on anything more.
+        """
+        return None
 
     def run(self, ctx: Context) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what the node does; pure.

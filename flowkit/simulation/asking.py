@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from flowkit.execution import Branch, Execution, NodeRun
 from flowkit.flow import Flow
-from flowkit.nodetype import Arrive, Effect, Next, NodeType, Wait
+from flowkit.nodetype import Arrive, Effect, Next, NodeType, Text, Wait
 from flowkit.outcome import error_of
 from flowkit.scope import Scope
 from flowkit.simulation.moments import Moment, Untracked, Watched, untold
@@ -42,13 +42,15 @@ class Question:
     """A node is asked, by a branch that has been through certain things.
 
     `branch` and `runs` are those of the execution called `origin`. `answers` says what follows,
-    by decision. `logics` are the conditions that the node evaluates and nothing else; None if it
+    by decision. `texts` are those that alone say whether the node asks for its effect, where it
+    tells. `logics` are the conditions that the node evaluates and nothing else; None if it
     looks at other things. `known` holds decisions, by the values that the conditions read.
     """
 
     flow: Flow
     node_id: str
     node: NodeType
+    texts: tuple[Text, ...] | None
     behind: str
     branch: Branch
     runs: dict[str, NodeRun]
@@ -135,10 +137,12 @@ class _Seen:
 def question_of(flow: Flow, node_id: str, scope: Any, asked: Asked) -> Question:
     """Return the question that the engine puts with `scope`."""
     own = asked.head.id
+    node = flow.behaviour(node_id)
     return Question(
         flow=flow,
         node_id=node_id,
-        node=flow.behaviour(node_id),
+        node=node,
+        texts=node.texts(),
         behind=scope.key[len(own) :],
         branch=replace(scope._branch, path=list(scope._branch.path)),
         runs={key[len(own) :]: run for key, run in scope._runs.items()},

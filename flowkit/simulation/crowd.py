@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from flowkit.course import Alone, Due
 from flowkit.execution import Execution
-from flowkit.nodetype import Effect, Outcome
+from flowkit.nodetype import Effect, Outcome, Text
 from flowkit.simulation.asking import Question, answer_to, values_of
 from flowkit.simulation.behaviour import MESSAGE, Behaviour, Reaction, first_draws, outcome
 from flowkit.simulation.moments import Untracked
-from flowkit.simulation.reading import Paths, reads
+from flowkit.simulation.reading import Paths, reads, reads_of, rendered
 from flowkit.simulation.rows import Integers
 from flowkit.simulation.shared import ALONE, Compared, Follower, Shared, State, Turned, outcome_key
 
@@ -98,17 +98,49 @@ class Block:
         self.numbers = np.array([number for number, _, _ in started], dtype=np.int64)
         self.heads = [execution for _, execution, _ in started]
         self.starts = np.array([at for _, _, at in started], dtype=np.int64)
-        self._codes: dict[tuple[Paths, ...], Integers] = {}
+        self._codes: dict[Any, Integers] = {}
+        self._readable: dict[Text, npt.NDArray[np.bool_] | None] = {}
 
     def coded(self, logics: tuple[Paths, ...]) -> Integers:
         """Return numbers that differ where contacts or payloads differ in what is read."""
-        codes = self._codes.get(logics)
+        places = tuple(paths.paths for paths in logics)
+        codes = self._codes.get(places)
         if codes is None:
-            known: dict[Any, int] = {}
-            values = (values_of(logics, head.context) for head in self.heads)
-            codes = np.array([known.setdefault(v, len(known)) for v in values], dtype=np.int64)
-            self._codes[logics] = codes
+            if any(places):
+                known: dict[Any, int] = {}
+                values = (values_of(logics, head.context) for head in self.heads)
+                numbers = [known.setdefault(value, len(known)) for value in values]
+                codes = np.array(numbers, dtype=np.int64)
+            else:
+                codes = np.zeros(len(self.heads), dtype=np.int64)
+            self._codes[places] = codes
         return codes
+
+    def readable(self, text: Text) -> npt.NDArray[np.bool_] | None:
+        """Return who has a text that will do; None where it may depend on other things."""
+        if text not in self._readable:
+            paths = reads_of(text.template)
+            self._readable[text] = None
+            if paths is not None:
+                _, who, which = np.unique(
+                    self.coded((paths,)), return_index=True, return_inverse=True
+                )
+                good = [_reads(text, self.heads[place].context) for place in who.tolist()]
+                self._readable[text] = np.array(good, dtype=np.bool_)[which]
+        return self._readable[text]
+
+
+def _reads(text: Text, context: dict[str, Any]) -> bool:
+    """Return whether a template over contact and payload gives a text that will do."""
+    try:
+        text.read(rendered(text.template, context, _never), *text.arguments)
+    except Exception:  # as the node would find: it is asked, and says why
+        return False
+    return True
+
+
+def _never(template: str) -> str:
+    raise Untracked(template)
 
 
 class _One:
@@ -284,7 +316,7 @@ class Walk:
         while True:
             logics = question.logics
             if logics is None:
-                who = which = np.arange(len(now))
+                who, which = self._unlike(question, crowd.members)
             else:
                 codes = self._block.coded(logics)[crowd.members]
                 _, who, which = np.unique(codes, return_index=True, return_inverse=True)
@@ -303,6 +335,20 @@ class Walk:
             if effect is not None:
                 part.asked[question.node_id] = effect
             yield answer, part
+
+    def _unlike(self, question: Question, members: Integers) -> tuple[Integers, Integers]:
+        """Return who is to be asked, and whose answer each gives, where values do not tell it."""
+        found = [self._block.readable(text) for text in question.texts or ()]
+        every = np.arange(len(members))
+        if not found or any(good is None for good in found):
+            return every, every
+        good = np.logical_and.reduce([good[members] for good in found if good is not None])
+        if not good.any():
+            return every, every
+        others = np.flatnonzero(~good)
+        which = np.zeros(len(members), dtype=np.int64)
+        which[others] = np.arange(1, len(others) + 1)
+        return np.concatenate([np.flatnonzero(good)[:1], others]), which
 
     def _asked(
         self, question: Question, crowd: Crowd, now: Integers, who: Integers
