@@ -10,6 +10,7 @@ May import `scope`, `execution`, `nodetype`, `outcome`, `wire`, `flow`, and `rea
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,7 +24,7 @@ from flowkit.scope import Scope
 from flowkit.simulation.moments import Moment, Untracked, Watched, untold
 from flowkit.simulation.reading import Paths, evaluated, reads, rendered
 from flowkit.simulation.rows import renamed
-from flowkit.wire import canonical, from_ms, later, to_ms
+from flowkit.wire import from_ms, later, to_ms
 
 KNOWN_MOST = 10_000
 """Decisions that are kept of one question."""
@@ -261,5 +262,5 @@ def _decided(question: Question, asked: Asked, now: int) -> tuple[Any, Any, int 
         raise Untracked(f"{question.node_id} decided something odd") from error
 
 
-def _text(value: Any, own: str) -> str | None:
-    return None if value is None else canonical(value).replace(own, "{id}")
+def _text(value: Any, own: str) -> bytes | None:
+    return None if value is None else marshal.dumps(value, 2).replace(own.encode(), b"{id}")

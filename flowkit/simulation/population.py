@@ -22,6 +22,7 @@ from flowkit.problems import Problem, pointer
 Contact = Mapping[str, Any]
 TEXTS = ("user_id", "phone", "timezone", "country", "language")
 """Fields of a contact that are text wherever they are given."""
+_PLAIN = {str, bool, int}
 ROWS_NAMED = 5
 """How many rows a refusal names of each mistake."""
 
@@ -143,6 +144,8 @@ def _plain(record: Any) -> dict[str, Any]:
     if not isinstance(record, Mapping):
         message = f"A contact is an object, not {type(record).__name__}."
         raise Invalid([Problem("population.source", "", message)])
+    if _PLAIN.issuperset(map(type, record.values())) and {str}.issuperset(map(type, record)):
+        return dict(record)
     contact = {}
     for name, value in record.items():
         value = _json(value)
@@ -208,9 +211,12 @@ def _is(value: Any, kind: type) -> bool:
 
 
 def _unidentified(contacts: Sequence[Contact]) -> Iterator[Problem]:
+    identities = [contact_identity(contact) for contact in contacts]
+    if len(set(identities) - {None}) == len(contacts):
+        return
     rows_of: dict[str | None, list[int]] = {}
-    for row, contact in enumerate(contacts):
-        rows_of.setdefault(contact_identity(contact), []).append(row)
+    for row, identity in enumerate(identities):
+        rows_of.setdefault(identity, []).append(row)
     nameless = rows_of.pop(None, None)
     if nameless:
         message = f"A contact has an id, a user_id or a phone; {_rows(nameless)} without."

@@ -34,7 +34,7 @@ from flowkit.simulation.population import contacts_of
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation
 from flowkit.simulation.rows import Group, Heads, Integers
-from flowkit.simulation.shared import Follower, Shared, State
+from flowkit.simulation.shared import Follower, Head, Shared, State, is_small
 from flowkit.wire import cut, from_ms, to_ms
 
 Progress = Callable[[int, int], None]
@@ -252,18 +252,29 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
 def _started(plan: Plan, part: Part) -> Iterator[tuple[int, Execution, int]]:
     """Start the executions of a plan, one after the other: number, record, and moment (ms)."""
     moment = f"{plan.at:012x}"
+    trigger: Any = plan.flow.behaviour(plan.flow.start)
+    # Where nothing is asked about a contact, who shares turns begins as the first one does.
+    alike = plan.share and plan.payload is None and trigger.filter is None
+    first: Execution | None = None
+    now = from_ms(plan.at)
     for number, contact in enumerate(plan.contacts, start=plan.first):
-        at = plan.at + (plan.over * number // plan.total if plan.over else 0)
+        at = plan.at
+        if plan.over:
+            at += plan.over * number // plan.total
+            now = from_ms(at)
         if plan.until is not None and at > plan.until:
             return
         payload = {"contact": contact} if plan.payload is None else plan.payload(contact)
-        execution = engine.start(
-            plan.flow,
-            payload,
-            execution_id=_id(moment, plan.seed, number),
-            now=from_ms(at),
-            contact=contact,
-        )
+        own = _id(moment, plan.seed, number)
+        identity = engine.contact_identity(contact) if alike and is_small(contact) else None
+        execution: Any
+        if first is not None and identity is not None:
+            execution = Head(first, own, identity, {"trigger": payload, "contact": contact}, now)
+        else:
+            execution = engine.start(
+                plan.flow, payload, execution_id=own, now=now, contact=contact
+            )  # fmt: skip
+            first = execution if identity is not None else None
         if execution is None:
             part.turned_away += 1
             continue

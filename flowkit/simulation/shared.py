@@ -13,6 +13,7 @@ May import `engine`, `rows`, `execution`, `asking`, `course`, `ledger`, `moments
 from __future__ import annotations
 
 import dataclasses
+import marshal
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,28 @@ STATES_MOST = 100_000
 """Records that are kept; executions that lead to more take their turns alone."""
 CONTEXT_MOST = 65_536
 """Bytes of payload and contact up to which an execution shares turns: the engine looks at sizes."""
+
+
+def is_small(contact: Any) -> bool:
+    """Return whether a contact, twice in an execution, is surely within `CONTEXT_MOST`.
+
+    As JSON, data takes at most six times what `marshal` makes of it.
+    """
+    return len(marshal.dumps(contact, 2)) * 12 < CONTEXT_MOST - 1_000
+
+
+@dataclass(slots=True)
+class Head:
+    """What tells an execution apart that starts like another one: the rest is that one's."""
+
+    like: Execution
+    id: str
+    contact_id: str
+    context: dict[str, Any]
+    created_at: datetime
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.like, name)
 
 
 @dataclass(slots=True)
