@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform
 
 from flowkit.errors import Invalid, NotFound
@@ -420,6 +419,8 @@ def _register(cls: type[NodeType]) -> None:
 def _load() -> None:
     """Import the built-in node types and those of installed packages, once."""
     importlib.import_module("flowkit.nodes")
+    from importlib.metadata import entry_points  # brings email, zipfile and sockets along
+
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             entry.load()

@@ -172,11 +172,16 @@ HEAVY = {
     "pytest",
 }
 
+# Of the standard library, what takes long to load: by far most of what uses flowkit needs none.
+SLOW = {"asyncio", "difflib", "email", "importlib.metadata", "socket", "ssl", "tempfile", "zipfile"} | {
+    "concurrent.futures", "http.client", "logging", "multiprocessing", "sqlite3", "unittest",
+}  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("modules", "unwanted"),
     [
-        ("flowkit", HEAVY | {"liquid", "httpx"}),
+        ("flowkit", HEAVY | {"liquid", "httpx", "flowkit.nodes"} | SLOW),
         ("flowkit.trial, flowkit.simulation", HEAVY),
         ("flowkit, flowkit.engine, flowkit.nodes", HEAVY),
         ("flowkit.history", {"fsspec", "pyarrow.dataset", "flask"}),
