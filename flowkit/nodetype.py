@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -295,6 +295,8 @@ class NodeType:
         clash = set(inspect.get_annotations(cls)) & _RESERVED
         if clash:
             raise TypeError(f"{sorted(clash)} cannot be config fields: NodeType uses the names")
+        if "run" in vars(cls) and "texts" not in vars(cls):  # what it inherits says of another run
+            cls.texts = NodeType.texts  # type: ignore[method-assign]
         cls.type, cls.category, cls.verb = type, category, verb
         dataclass(frozen=True, kw_only=True)(cls)
         _register(cls)

@@ -6,7 +6,7 @@ together: their times are arrays, a question is put once for all that must answe
 draws become outcomes by comparing arrays. Who cannot go along (a turn that cannot be shared, an
 effect that is no message, too few of a kind) goes on by itself, from before that turn.
 May import numpy, and of flowkit `course`, `execution`, `nodetype`, `asking`, `behaviour`,
-`moments`, `rows`, `shared`.
+`moments`, `reading`, `rows`, `shared`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ Ending = Callable[[str], Outcome]
 
 @dataclass(slots=True)
 class Next:
-    """What happens next on a branch, and when: its effect ends in one of some ways, or, where
-    there are none, its time is up."""
+    """What happens next on a branch, and when.
+
+    Its effect ends in one of some `ways`, by the number in `way`; where there are none, its time
+    is up.
+    """
 
     branch_id: str
     at: Integers
@@ -140,7 +143,7 @@ def _reads(text: Text, context: dict[str, Any]) -> bool:
 
 
 def _never(template: str) -> str:
-    raise Untracked(template)
+    raise AssertionError(f"{template} reads more than its paths")
 
 
 class _One:
@@ -177,7 +180,6 @@ class Walk:
         until: int | None,
         alone: Callable[[list[Due]], None],
         ended: Callable[[State, Integers, Sequence[Integers]], None],
-        few: int = FEW,
     ) -> None:
         self._shared = shared
         self._behaviour = behaviour
@@ -185,7 +187,6 @@ class Walk:
         self._until = until
         self._alone = alone
         self._ended = ended
-        self._few = few
         conditions = [r.when for r in behaviour.reactions if r.when is not None]
         read = [reads(when) for when in conditions]
         self._segments = None if None in read else tuple(paths for paths in read if paths)
@@ -248,7 +249,7 @@ class Walk:
         while ways:
             turns, step, crowd = ways.pop()
             there = ALONE if step is ALONE else turns.get(step)
-            if there is ALONE or len(crowd.members) < self._few:
+            if there is ALONE or len(crowd.members) < FEW:
                 self._disperse(crowd, length)
             elif there is None:
                 self._lead(crowd, key, length)
@@ -326,7 +327,7 @@ class Walk:
         numbers: dict[Any, int] = {}
         of_who = [numbers.setdefault(answer, len(numbers)) for answer, _, _ in found]
         waits = np.array([by or 0 for _, by, _ in found], dtype=np.int64)
-        first = {number: said for number, said in zip(reversed(of_who), reversed(found))}
+        first = dict(zip(reversed(of_who), reversed(found), strict=True))
         crowd.times.append(now + waits[which])
         for number, part in crowd.parts(np.array(of_who, dtype=np.int64)[which]):
             answer, by, effect = first[number]
@@ -362,9 +363,7 @@ class Walk:
                 answer = answer_to(question, one, moment)
             except Untracked:
                 answer = ALONE
-            found.append(
-                (answer, times.pop() - moment if times else None, asked.pop(node, None))
-            )
+            found.append((answer, times.pop() - moment if times else None, asked.pop(node, None)))
         return found
 
     def _drawn(self, effect: Effect) -> bool:

@@ -136,6 +136,7 @@ def _node_runs(
         ends[place] = np.take_along_axis(ended, order, axis=1)
         whom[place] = group.members[:, None]
         number += len(own)
+
     def read(column: Column) -> pd.Series[Any]:
         if column.name == "execution_id":
             return _gathered(column, heads.ids, whom)
@@ -219,7 +220,7 @@ def _series(column: Column, values: npt.NDArray[Any]) -> pd.Series[Any]:
     if column.dtype == COUNT:
         return pd.Series(values.astype(np.int64), dtype=COUNT)
     assert column.dtype == TEXT
-    return pd.Series(pd.array(values, dtype=TEXT, copy=False), copy=False)
+    return pd.Series(values, dtype=TEXT, copy=False)
 
 
 def _gathered(column: Column, values: Sequence[Any], which: Integers) -> pd.Series[Any]:
@@ -227,7 +228,7 @@ def _gathered(column: Column, values: Sequence[Any], which: Integers) -> pd.Seri
     if column.dtype != TEXT:
         made = _integers(values) if column.dtype == COUNT else _objects(values)
         return _series(column, made[which])
-    known: Any = pd.array(_texts(values), dtype=TEXT)
+    known: Any = pd.Series(_texts(values), dtype=TEXT).array
     return pd.Series(known.take(which), copy=False)
 
 

@@ -241,7 +241,7 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
                 for one in block:
                     alone([(one[2], 0, _course(plan, None, *one), "root", None)])
             number += len(block)
-            if progress is not None:
+            if progress is not None and number < plan.total:
                 progress(number, plan.total)
     if progress is not None:
         progress(plan.total, plan.total)
@@ -290,9 +290,7 @@ def _id(moment: str, seed: int, number: int) -> str:
     return moment + hashlib.blake2b(f"{seed}|{number}".encode(), digest_size=10).hexdigest()
 
 
-def _course(
-    plan: Plan, shared: Shared | None, index: int, execution: Execution, at: int
-) -> Course:
+def _course(plan: Plan, shared: Shared | None, index: int, execution: Execution, at: int) -> Course:
     root = shared.root(execution) if shared is not None else None
     if shared is None or root is None:
         return Alone(index, plan.flow, execution, Limits())

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 from hypothesis import event, given, settings
@@ -19,7 +20,7 @@ from flowkit.clock import ManualClock
 from flowkit.engine import Performance
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
-from flowkit.simulation import After, Behaviour, Reaction, simulate
+from flowkit.simulation import After, Behaviour, Reaction, crowd, simulate
 from flowkit.simulation.behaviour import draws, outcome
 from flowkit.testing import EPOCH, flows
 from flowkit.wire import to_wire
@@ -155,13 +156,14 @@ def test_production_makes_the_same_rows(flow: Flow, behaviour: Behaviour, number
 def test_shared_turns_make_the_same_rows(
     flow: Flow, behaviour: Behaviour, number: int, days: float | None
 ) -> None:
-    results = [
-        simulate(
-            flow, contacts(number), behaviour, at=EPOCH, seed=SEED, payload=payload, share=share,
-            until=None if days is None else EPOCH + timedelta(days=days),
-        )
-        for share in (True, False)
-    ]  # fmt: skip
+    with patch.object(crowd, "FEW", 1):
+        results = [
+            simulate(
+                flow, contacts(number), behaviour, at=EPOCH, seed=SEED, payload=payload,
+                share=share, until=None if days is None else EPOCH + timedelta(days=days),
+            )
+            for share in (True, False)
+        ]  # fmt: skip
     for name in ("executions", "node_runs"):
         left, right = (getattr(result, name) for result in results)
         pd.testing.assert_frame_equal(left, right)
