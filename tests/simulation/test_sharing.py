@@ -241,6 +241,12 @@ def test_segments_retries_and_an_end_before_the_end() -> None:
         )
 
 
+def test_an_end_when_some_have_gone_on() -> None:
+    flow = fk.Flow("Wait", trigger="x").delay(hours=1).end()
+    runs = alike(flow, Population(size=200), until=AT + timedelta(minutes=64))
+    assert len(runs[runs["node_id"] == "end_1"]) == 81  # who started in the first four minutes
+
+
 def test_what_all_would_answer_alike_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     send = SendMessage.run
