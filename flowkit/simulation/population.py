@@ -155,8 +155,12 @@ def _plain(record: Any) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int)):
+    if value is None or type(value) in _PLAIN:
         return value
+    if isinstance(value, str):  # of a class of its own, such as an enumeration
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
