@@ -7,7 +7,6 @@ the ways out from which the next step goes on. Imports `nodetype`, `fields`, `gr
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -156,6 +155,8 @@ class Fluent:
         if cls is None:
             verbs = [known.verb for known in node_types().values() if known.verb]
             verbs += ["then", "parallel", "end"]
+            import difflib
+
             close = difflib.get_close_matches(name, verbs, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"steps are {', '.join(verbs)}"
             raise AttributeError(f"a flow has no {name!r}; {hint}")

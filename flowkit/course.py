@@ -23,6 +23,10 @@ What = str | Performance | Callable[[int], None]
 Answers = Callable[["Course", Performance, int], "tuple[Outcome | None, int]"]
 """How an effect that is asked for at a moment (ms) ends, and when; None where to ask again then."""
 
+Queued = tuple[int, int, Any, What, Outcome | None]
+"""What happens next: when (ms), in which order of that due at once, for whom, what, and how the
+effect ended that the branch was in."""
+
 
 class Course(Protocol):
     """An execution under way."""
@@ -106,11 +110,17 @@ def run(
     besides : list of Due, optional
         What else is due. It is emptied; whoever is called may put more into it.
     """
-    # What is due: when, in which order of those due at once, for whom, for which branch, and how
-    # its effect ended; or, in place of the branch, the effect that is to be asked for again.
-    due: list[tuple[int, int, Any, What, Outcome | None]] = [
-        (at, order, course, "root", None) for order, (course, at) in enumerate(courses)
-    ]
+    go_on([(at, order, course, "root", None) for order, (course, at) in enumerate(courses)],
+          answers, until, besides)  # fmt: skip
+
+
+def go_on(
+    due: list[Queued],
+    answers: Answers,
+    until: int | None = None,
+    besides: list[Due] | None = None,
+) -> None:
+    """Let executions go on from what is due of them; see `run`."""
     heapify(due)
     order = len(due)
     while due or besides:

@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 ENTRY_POINTS = "flowkit.functions"
@@ -53,6 +52,8 @@ def function(name: str) -> Callable[[F], F]:
 
 @cache
 def _load() -> None:
+    from importlib.metadata import entry_points  # brings email, zipfile and sockets along
+
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             entry.load()

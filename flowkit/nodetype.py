@@ -13,11 +13,10 @@ import importlib
 import inspect
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform
 
 from flowkit.errors import Invalid, NotFound
@@ -180,6 +179,22 @@ class Way(NamedTuple):
     path: str
 
 
+class Text(NamedTuple):
+    """A template, and what makes of its rendered text what a node needs.
+
+    ``read`` is a function of the text and ``arguments``, and of nothing else; it raises
+    `NodeFailed` where the text will not do.
+    """
+
+    template: str
+    read: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+    def of(self, ctx: Context) -> Any:
+        """Return what is read out of the text over a scope."""
+        return self.read(ctx.render(self.template), *self.arguments)
+
+
 class Context(Protocol):
     """What a node sees while it runs."""
 
@@ -281,6 +296,8 @@ class NodeType:
         clash = set(inspect.get_annotations(cls)) & _RESERVED
         if clash:
             raise TypeError(f"{sorted(clash)} cannot be config fields: NodeType uses the names")
+        if "run" in vars(cls) and "texts" not in vars(cls):  # what it inherits says of another run
+            cls.texts = NodeType.texts  # type: ignore[method-assign]
         cls.type, cls.category, cls.verb = type, category, verb
         dataclass(frozen=True, kw_only=True)(cls)
         _register(cls)
@@ -343,6 +360,16 @@ class NodeType:
         """Return the conditional ways out in the order in which they are tried."""
         return ()
 
+    # -- what the simulator reasons with
+
+    def texts(self) -> tuple[Text, ...] | None:
+        """Return the texts that alone say whether a run asks for its effect or fails.
+
+        It fails where one of them cannot be read, and else always asks for the same, up to the
+        request. None where the decision hangs on anything more.
+        """
+        return None
+
     def run(self, ctx: Context) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what the node does; pure.
 
@@ -395,6 +422,8 @@ def _register(cls: type[NodeType]) -> None:
 def _load() -> None:
     """Import the built-in node types and those of installed packages, once."""
     importlib.import_module("flowkit.nodes")
+    from importlib.metadata import entry_points  # brings email, zipfile and sockets along
+
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             entry.load()

@@ -63,20 +63,25 @@ def fits(text: str | None, path: str, most: int) -> Iterable[Problem]:
 
 
 def said(ctx: Context, text: str, what: str, most: int) -> str:
-    """Return the rendered text, without space around it.
+    """Return the rendered text, without space around it; see `words`."""
+    return words(ctx.render(text), what, most)
+
+
+def words(text: str, what: str, most: int) -> str:
+    """Return a text without space around it.
 
     Raises
     ------
     NodeFailed
         ``message_empty`` or ``message_too_long``.
     """
-    words = ctx.render(text).strip()
-    if not words:
+    text = text.strip()
+    if not text:
         raise NodeFailed("message_empty", f"The {what} came out empty; is a variable missing?")
-    if len(words) > most:
-        message = f"The {what} came out with {len(words)} characters; WhatsApp takes {most}."
+    if len(text) > most:
+        message = f"The {what} came out with {len(text)} characters; WhatsApp takes {most}."
         raise NodeFailed("message_too_long", message)
-    return words
+    return text
 
 
 def is_forbidden(value: str) -> bool:
@@ -85,26 +90,30 @@ def is_forbidden(value: str) -> bool:
 
 
 def parameter(ctx: Context, text: str, what: str, most: int = MAX_PARAMETER) -> str:
-    """Return the rendered value of a template's variable.
+    """Return the rendered value of a template's variable; see `value`."""
+    return value(ctx.render(text), what, most)
+
+
+def value(text: str, what: str, most: int = MAX_PARAMETER) -> str:
+    """Return the value of a template's variable.
 
     Raises
     ------
     NodeFailed
         ``parameter_invalid`` when the API would refuse it.
     """
-    value = ctx.render(text)
-    if not value.strip():
+    if not text.strip():
         raise NodeFailed("parameter_invalid", f"{what} came out empty.")
-    if is_forbidden(value):
+    if is_forbidden(text):
         raise NodeFailed(
             "parameter_invalid",
             f"{what} has a line break, a tab or more than 4 spaces in a row, "
             "which WhatsApp refuses.",
         )
-    if len(value) > most:
-        message = f"{what} came out with {len(value)} characters; WhatsApp takes {most}."
+    if len(text) > most:
+        message = f"{what} came out with {len(text)} characters; WhatsApp takes {most}."
         raise NodeFailed("parameter_invalid", message)
-    return value
+    return text
 
 
 def is_media(text: str) -> bool:

@@ -173,11 +173,17 @@ HEAVY = {
     "pytest",
 }
 
+# Of the standard library, what takes long to load: by far most of what uses flowkit needs none.
+SLOW = {
+    *("asyncio", "concurrent.futures", "difflib", "email", "http.client", "importlib.metadata"),
+    *("logging", "multiprocessing", "socket", "sqlite3", "ssl", "tempfile", "unittest", "zipfile"),
+}
+
 
 @pytest.mark.parametrize(
     ("modules", "unwanted"),
     [
-        ("flowkit", HEAVY | {"liquid", "httpx"}),
+        ("flowkit", HEAVY | {"liquid", "httpx", "flowkit.nodes"} | SLOW),
         ("flowkit.trial, flowkit.simulation", HEAVY),
         ("flowkit, flowkit.engine, flowkit.nodes", HEAVY),
         ("flowkit.history", {"fsspec", "pyarrow.dataset", "flask"}),

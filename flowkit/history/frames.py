@@ -233,7 +233,7 @@ def assembled(columns: Sequence[Column], read: Callable[[Column], pd.Series[Any]
     for end, start in _SPANS.items():
         if end in data:
             data["duration"] = data[end] - data[start]
-    return pd.DataFrame({column.name: data[column.name] for column in columns})
+    return pd.DataFrame({column.name: data[column.name] for column in columns}, copy=False)
 
 
 def _values(documents: Sequence[Document], source: str) -> list[Any]:

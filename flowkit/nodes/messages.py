@@ -9,7 +9,7 @@ from typing import Any, Literal
 from flowkit import whatsapp
 from flowkit.errors import NodeFailed
 from flowkit.fields import field
-from flowkit.nodetype import Context, Effect, NodeType
+from flowkit.nodetype import Context, Effect, NodeType, Text
 from flowkit.problems import Problem, pointer
 from flowkit.retry import RetryPolicy
 from flowkit.whatsapp import ButtonParameter, Header, ReplyButton, Section, differ, fits, said
@@ -237,37 +237,43 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
         }.get(type_, self._media)
         return Effect(
             kind="whatsapp.message",
-            request={"to": self._recipient(ctx), "type": type_, type_: made(ctx)},
+            request={"to": self._to.of(ctx), "type": type_, type_: made(ctx)},
             timeout=self.timeout_seconds,
             on_unknown=self.on_unknown,
             retry=self.retry,
         )
 
-    def _recipient(self, ctx: Context) -> str:
-        phone = re.sub(r"[\s().-]", "", ctx.render(self.to))
-        if not phone:
-            raise NodeFailed(
-                "contact_unreachable", f"{self.to} is empty: there is no phone number."
-            )
-        if not _PHONE.fullmatch(phone):
-            raise NodeFailed(
-                "contact_unreachable",
-                "The phone number must begin with + and the country code, such as +5511999990000.",
-            )
-        return phone
+    def texts(self) -> tuple[Text, ...] | None:
+        """Return recipient and texts, of the kinds that hang on nothing else."""
+        if self.kind == "text":
+            return self._to, self._body
+        if self.kind == "template" and self.header is None and not self.button_parameters:
+            return self._to, *self._values
+        return None
+
+    @property
+    def _to(self) -> Text:
+        return Text(self.to, _recipient, (self.to,))
+
+    @property
+    def _body(self) -> Text:
+        return Text(self.text or "", whatsapp.words, ("text", whatsapp.MAX_TEXT))
+
+    @property
+    def _values(self) -> tuple[Text, ...]:
+        return tuple(
+            Text(text, whatsapp.value, (f"Parameter {number}",))
+            for number, text in enumerate(self.parameters, start=1)
+        )
 
     def _text(self, ctx: Context) -> dict[str, Any]:
-        body = said(ctx, self.text or "", "text", whatsapp.MAX_TEXT)
-        return {"body": body, "preview_url": self.preview_url}
+        return {"body": self._body.of(ctx), "preview_url": self.preview_url}
 
     def _template(self, ctx: Context) -> dict[str, Any]:
         body: dict[str, Any] = {"name": self.template, "language": {"code": self.language}}
         components = [] if self.header is None else [self.header.component(ctx)]
         if self.parameters:
-            values = [
-                {"type": "text", "text": whatsapp.parameter(ctx, text, f"Parameter {number}")}
-                for number, text in enumerate(self.parameters, start=1)
-            ]
+            values = [{"type": "text", "text": value.of(ctx)} for value in self._values]
             components.append({"type": "body", "parameters": values})
         components += [button.component(ctx) for button in self.button_parameters]
         return body | ({"components": components} if components else {})
@@ -304,6 +310,18 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
             message = "The link did not come out as an address with https://."
             raise NodeFailed("link_invalid", message)
         return {"name": "cta_url", "parameters": {"display_text": shown, "url": url}}
+
+
+def _recipient(text: str, template: str) -> str:
+    phone = re.sub(r"[\s().-]", "", text)
+    if not phone:
+        raise NodeFailed("contact_unreachable", f"{template} is empty: there is no phone number.")
+    if not _PHONE.fullmatch(phone):
+        raise NodeFailed(
+            "contact_unreachable",
+            "The phone number must begin with + and the country code, such as +5511999990000.",
+        )
+    return phone
 
 
 def _address(url: str) -> bool:

@@ -10,6 +10,7 @@ May import `scope`, `execution`, `nodetype`, `outcome`, `wire`, `flow`, and `rea
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,13 +18,13 @@ from typing import Any, Protocol
 
 from flowkit.execution import Branch, Execution, NodeRun
 from flowkit.flow import Flow
-from flowkit.nodetype import Arrive, Effect, Next, NodeType, Wait
+from flowkit.nodetype import Arrive, Effect, Next, NodeType, Text, Wait
 from flowkit.outcome import error_of
 from flowkit.scope import Scope
 from flowkit.simulation.moments import Moment, Untracked, Watched, untold
 from flowkit.simulation.reading import Paths, evaluated, reads, rendered
 from flowkit.simulation.rows import renamed
-from flowkit.wire import canonical, from_ms, later, to_ms
+from flowkit.wire import from_ms, later, to_ms
 
 KNOWN_MOST = 10_000
 """Decisions that are kept of one question."""
@@ -42,13 +43,15 @@ class Question:
     """A node is asked, by a branch that has been through certain things.
 
     `branch` and `runs` are those of the execution called `origin`. `answers` says what follows,
-    by decision. `logics` are the conditions that the node evaluates and nothing else; None if it
+    by decision. `texts` are those that alone say whether the node asks for its effect, where it
+    tells. `logics` are the conditions that the node evaluates and nothing else; None if it
     looks at other things. `known` holds decisions, by the values that the conditions read.
     """
 
     flow: Flow
     node_id: str
     node: NodeType
+    texts: tuple[Text, ...] | None
     behind: str
     branch: Branch
     runs: dict[str, NodeRun]
@@ -135,10 +138,12 @@ class _Seen:
 def question_of(flow: Flow, node_id: str, scope: Any, asked: Asked) -> Question:
     """Return the question that the engine puts with `scope`."""
     own = asked.head.id
+    node = flow.behaviour(node_id)
     return Question(
         flow=flow,
         node_id=node_id,
-        node=flow.behaviour(node_id),
+        node=node,
+        texts=node.texts(),
         behind=scope.key[len(own) :],
         branch=replace(scope._branch, path=list(scope._branch.path)),
         runs={key[len(own) :]: run for key, run in scope._runs.items()},
@@ -202,13 +207,13 @@ def answer_to(
     """
     known = None
     if question.logics is not None:
-        known = question.known.get(_values(question, asked))
+        known = question.known.get(values_of(question.logics, asked.head.context))
     if known is None:
         if question.logics is not None:
             _learn(question, asked, now)
         known = _decided(question, asked, now)
         if question.logics is not None and len(question.known) < KNOWN_MOST:
-            question.known[_values(question, asked)] = known
+            question.known[values_of(question.logics, asked.head.context)] = known
             if not question.logics and not isinstance(known[1], Effect):
                 question.always = known[0], known[2]
     key, step, by = known
@@ -221,13 +226,13 @@ def answer_to(
     return key
 
 
-def _values(question: Question, asked: Asked) -> Any:
-    logics = question.logics
+def values_of(logics: tuple[Paths, ...], context: Mapping[str, Any]) -> Any:
+    """Return what conditions read of contact and payload, in a form that differs where it does."""
     if not logics:
         return b""
     if len(logics) == 1:
-        return logics[0].values(asked.head.context)
-    return tuple([paths.values(asked.head.context) for paths in logics])
+        return logics[0].values(context)
+    return tuple([paths.values(context) for paths in logics])
 
 
 def _decided(question: Question, asked: Asked, now: int) -> tuple[Any, Any, int | None]:
@@ -257,5 +262,5 @@ def _decided(question: Question, asked: Asked, now: int) -> tuple[Any, Any, int 
         raise Untracked(f"{question.node_id} decided something odd") from error
 
 
-def _text(value: Any, own: str) -> str | None:
-    return None if value is None else canonical(value).replace(own, "{id}")
+def _text(value: Any, own: str) -> bytes | None:
+    return None if value is None else marshal.dumps(value, 2).replace(own.encode(), b"{id}")

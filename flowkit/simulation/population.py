@@ -25,6 +25,7 @@ TEXTS = ("user_id", "phone", "timezone", "country", "language")
 """Fields of a contact that are text wherever they are given."""
 INBOUND_AT = "last_inbound_at"
 """Field of a contact that says when it wrote last."""
+_PLAIN = {str, bool, int}
 ROWS_NAMED = 5
 """How many rows a refusal names of each mistake."""
 
@@ -152,6 +153,8 @@ def _plain(record: Any) -> dict[str, Any]:
     if not isinstance(record, Mapping):
         message = f"A contact is an object, not {type(record).__name__}."
         raise Invalid([Problem("population.source", "", message)])
+    if _PLAIN.issuperset(map(type, record.values())) and {str}.issuperset(map(type, record)):
+        return dict(record)
     contact = {}
     for name, value in record.items():
         value = _json(value)
@@ -161,8 +164,12 @@ def _plain(record: Any) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int)):
+    if value is None or type(value) in _PLAIN:
         return value
+    if isinstance(value, str):  # of a class of its own, such as an enumeration
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -217,9 +224,12 @@ def _is(value: Any, kind: type) -> bool:
 
 
 def _unidentified(contacts: Sequence[Contact], *, repeats: bool) -> Iterator[Problem]:
+    identities = [contact_identity(contact) for contact in contacts]
+    if len(set(identities) - {None}) == len(contacts):
+        return
     rows_of: dict[str | None, list[int]] = {}
-    for row, contact in enumerate(contacts):
-        rows_of.setdefault(contact_identity(contact), []).append(row)
+    for row, identity in enumerate(identities):
+        rows_of.setdefault(identity, []).append(row)
     nameless = rows_of.pop(None, None)
     if nameless:
         message = f"A contact has an id, a user_id or a phone; {_rows(nameless)} without."

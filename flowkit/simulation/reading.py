@@ -116,6 +116,11 @@ def evaluated(logic: Any, context: Mapping[str, Any], evaluate: Callable[[Any], 
     return value
 
 
+def reads_of(template: str) -> Paths | None:
+    """Return what a template reads; None if that is more than contact and payload."""
+    return _of_template(template)[0]
+
+
 @lru_cache(maxsize=4096)
 def _of_template(template: str) -> tuple[Paths | None, tuple[str, ...] | None]:
     """Return what a template reads, and the one place that it gives as it is."""

@@ -28,7 +28,7 @@ from flowkit.history.frames import (
     assembled,
 )
 from flowkit.simulation.moments import Moment
-from flowkit.wire import to_ms
+from flowkit.wire import canonical, to_ms
 
 Integers = npt.NDArray[np.int64]
 MISSING = np.iinfo(np.int64).min
@@ -76,7 +76,7 @@ def frames(groups: Sequence[Group], heads: Heads) -> tuple[pd.DataFrame, pd.Data
     created = _joined([_times(g, g.execution.created_at) for g in kept])
     ids = _texts(heads.ids)
     order = np.lexsort((ids[members].astype(np.str_), created)) if len(members) else members
-    executions = _executions(kept, heads, ids, members[order], of_group[order], order)
+    executions = _executions(kept, heads, members[order], of_group[order], order)
     age = np.empty(len(heads.ids), dtype=np.int64)
     age[members[order]] = np.arange(len(members))
     return executions, _node_runs(kept, heads, ids, age)
@@ -85,25 +85,22 @@ def frames(groups: Sequence[Group], heads: Heads) -> tuple[pd.DataFrame, pd.Data
 def _executions(
     groups: Sequence[Group],
     heads: Heads,
-    ids: npt.NDArray[np.object_],
     members: Integers,
     of_group: Integers,
     order: Integers,
 ) -> pd.DataFrame:
-    contact_ids = _texts(heads.contact_ids)
-
     def read(column: Column) -> pd.Series[Any]:
         if column.name == "execution_id":
-            return _series(column, ids[members])
+            return _gathered(column, heads.ids, members)
         if column.name == "contact_id":
-            return _series(column, contact_ids[members])
+            return _gathered(column, heads.contact_ids, members)
         if column.name == "resume_at":
             return _series(column, _joined([_earliest(group) for group in groups])[order])
         if column.dtype == TIME:
             values = [_times(group, getattr(group.execution, column.name)) for group in groups]
             return _series(column, _joined(values)[order])
         constants = [getattr(group.execution, column.name) for group in groups]
-        return _series(column, _objects(constants)[of_group])
+        return _gathered(column, constants, of_group)
 
     return assembled(EXECUTIONS, read)
 
@@ -112,30 +109,39 @@ def _node_runs(
     groups: Sequence[Group], heads: Heads, ids: npt.NDArray[np.object_], age: Integers
 ) -> pd.DataFrame:
     """Return the rows of all groups; `age` ranks executions by their creation."""
-    runs: list[tuple[Group, NodeRun]] = []
-    number, start, end, member = [], [], [], []
-    for group in groups:
-        members = group.members
-        for run in group.execution.executed_nodes:
-            number.append(np.full(len(members), len(runs), dtype=np.int64))
-            start.append(_times(group, run.start_time))
-            end.append(_times(group, run.end_time))
-            member.append(members)
-            runs.append((group, run))
+    runs = [(group, run) for group in groups for run in group.execution.executed_nodes]
     branches = sorted({run.branch_id for _, run in runs}, key=branch_order)
     rank = {branch: place for place, branch in enumerate(branches)}
-    which, starts, ends, whom = map(_joined, (number, start, end, member))
-    branch = _integers([rank[run.branch_id] for _, run in runs])[which]
-    sequence = _integers([run.sequence for _, run in runs])[which]
-    order = np.lexsort((sequence, branch, starts, age[whom]))
-    which, starts, ends, whom = which[order], starts[order], ends[order], whom[order]
-    contact_ids = _texts(heads.contact_ids)
+    rows = np.zeros(len(age) + 1, dtype=np.int64)
+    for group in groups:
+        rows[age[group.members] + 1] = len(group.execution.executed_nodes)
+    first = np.cumsum(rows)
+    which, starts, ends, whom = (np.empty(first[-1], dtype=np.int64) for _ in range(4))
+    number = 0
+    for group in groups:
+        own = group.execution.executed_nodes
+        if not own:
+            continue
+        began = np.stack([_times(group, run.start_time) for run in own], axis=1)
+        ended = np.stack([_times(group, run.end_time) for run in own], axis=1)
+        # Each execution's rows are sorted by themselves, and then go where all of its rows are.
+        ties = [
+            np.broadcast_to(_integers(values), began.shape)
+            for values in ([run.sequence for run in own], [rank[run.branch_id] for run in own])
+        ]
+        order = np.lexsort((*ties, began), axis=-1)
+        place = first[age[group.members]][:, None] + np.arange(len(own))
+        which[place] = number + order
+        starts[place] = np.take_along_axis(began, order, axis=1)
+        ends[place] = np.take_along_axis(ended, order, axis=1)
+        whom[place] = group.members[:, None]
+        number += len(own)
 
     def read(column: Column) -> pd.Series[Any]:
         if column.name == "execution_id":
-            return _series(column, ids[whom])
+            return _gathered(column, heads.ids, whom)
         if column.name == "contact_id":
-            return _series(column, contact_ids[whom])
+            return _gathered(column, heads.contact_ids, whom)
         if column.name == "start_time":
             return _series(column, starts)
         if column.name == "end_time":
@@ -145,7 +151,7 @@ def _node_runs(
             return _series(column, ids[whom] + _objects(suffixes)[which])
         if column.name == "result":
             return _series(column, _results(runs, ids, which, whom))
-        return _series(column, _objects([_constant(g, r, column) for g, r in runs])[which])
+        return _gathered(column, [_constant(g, r, column) for g, r in runs], which)
 
     return assembled(NODE_RUNS, read)
 
@@ -178,8 +184,12 @@ def _results(
 
 
 def _maker(result: dict[str, Any] | None, origin: str) -> Callable[[str], Any]:
-    """Return what makes the result of an execution of its id."""
-    if result is not None and len(result) == 1:
+    """Return what makes the result of an execution of its id; nobody shares an object."""
+    if result is None or any(isinstance(value, (dict, list)) for value in result.values()):
+        return lambda own: renamed(result, origin, own)
+    if origin not in canonical(result):
+        return lambda own: dict(result)
+    if len(result) == 1:
         ((name, value),) = result.items()
         if isinstance(value, str):
             parts = value.split(origin)
@@ -206,11 +216,20 @@ def _series(column: Column, values: npt.NDArray[Any]) -> pd.Series[Any]:
     if column.dtype == TIME:
         return moments_of(values)
     if column.dtype == JSON:
-        return pd.Series(values, dtype=JSON)
+        return pd.Series(values, dtype=JSON, copy=False)
     if column.dtype == COUNT:
         return pd.Series(values.astype(np.int64), dtype=COUNT)
     assert column.dtype == TEXT
-    return pd.Series(values, dtype=TEXT)
+    return pd.Series(values, dtype=TEXT, copy=False)
+
+
+def _gathered(column: Column, values: Sequence[Any], which: Integers) -> pd.Series[Any]:
+    """Return as a column, for each row, that one of some values."""
+    if column.dtype != TEXT:
+        made = _integers(values) if column.dtype == COUNT else _objects(values)
+        return _series(column, made[which])
+    known: Any = pd.Series(_texts(values), dtype=TEXT).array
+    return pd.Series(known.take(which), copy=False)
 
 
 def moments_of(times: Integers) -> pd.Series[Any]:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import gc
 import hashlib
 import multiprocessing
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flowkit import engine
-from flowkit.course import Alone, Course, run
+from flowkit.course import Alone, Course, Queued, go_on, run
 from flowkit.engine import Limits, Performance
 from flowkit.errors import Invalid
 from flowkit.execution import Execution
@@ -28,18 +28,21 @@ from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
 from flowkit.simulation.behaviour import MESSAGE, VISIT, Behaviour, Reaction, first_draws, outcome
 from flowkit.simulation.channel import Channel, Gate
+from flowkit.simulation.crowd import Block, Walk
 from flowkit.simulation.eventful import eventful, simulated, ties
 from flowkit.simulation.population import contacts_of
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation
-from flowkit.simulation.rows import Group, Heads
-from flowkit.simulation.shared import Follower, Shared, State
+from flowkit.simulation.rows import Group, Heads, Integers
+from flowkit.simulation.shared import Follower, Head, Shared, State, is_small
 from flowkit.wire import cut, from_ms, to_ms
 
 Progress = Callable[[int, int], None]
 """Told how many executions have ended, and of how many."""
 STEP = 1_000
-"""Executions between two reports of progress."""
+"""Executions between two reports of progress, where each goes alone."""
+BLOCK = 10_000
+"""Executions that walk together: between two reports of progress, and at once in memory."""
 
 
 class Start(NamedTuple):
@@ -318,20 +321,34 @@ def _done(plan: Plan, progress: Progress | None) -> Part:
         return _eventful(plan, part, progress)
     shared = Shared(plan.flow, Limits()) if plan.share else None
     answers = Surroundings(plan, part)
-    courses = _started(plan, part, shared)
     taken = Taken()
-    if plan.channel is None:
-        # Nobody waits for anybody else: one after the other takes the least room.
-        for number, (course, at) in enumerate(courses, start=1):
-            run([(course, at)], answers, plan.until)
+    started = _started(plan, part)
+
+    def alone(due: list[Queued]) -> None:
+        course = due[0][2]
+        go_on(due, answers, plan.until)
+        taken.add(course)
+
+    if plan.channel is not None:
+        together = [(_course(plan, shared, *one), one[2]) for one in started]
+        run(together, answers, plan.until)
+        for course, _ in together:
             taken.add(course)
-            if progress is not None and number % STEP == 0:
-                progress(number, plan.total)
     else:
-        all_ = list(courses)
-        run(all_, answers, plan.until)
-        for course, _ in all_:
-            taken.add(course)
+        # Nobody waits for anybody else.
+        walk = None
+        if shared is not None:
+            walk = Walk(shared, plan.behaviour, plan.seed, plan.until, alone, taken.add_all)
+        number = 0
+        while block := list(islice(started, BLOCK)):
+            if walk is not None:
+                walk.through(Block(block))
+            else:
+                for one in block:
+                    alone([(one[2], 0, _course(plan, None, *one), "root", None)])
+            number += len(block)
+            if progress is not None and number < plan.total:
+                progress(number, plan.total)
     if progress is not None:
         progress(plan.total, plan.total)
     part.groups = taken.groups()
@@ -352,16 +369,29 @@ def _eventful(plan: Plan, part: Part, progress: Progress | None) -> Part:
     return part
 
 
-def _started(plan: Plan, part: Part, shared: Shared | None) -> Iterator[tuple[Course, int]]:
-    """Start the executions of a plan, one after the other."""
-    limits = Limits()
+def _started(plan: Plan, part: Part) -> Iterator[tuple[int, Execution, int]]:
+    """Start the executions of a plan, one after the other: number, record, and moment (ms)."""
+    trigger: Any = plan.flow.behaviour(plan.flow.start)
+    # Where nothing is asked about a contact, who shares turns begins as the first one does.
+    alike = plan.share and plan.payload is None and plan.recorded is None and trigger.filter is None
+    first: Execution | None = None
+    at, now = -1, from_ms(0)
     for number in range(plan.first, plan.first + len(plan.contacts)):
-        own, at, payload, contact = plan.start(number)
+        start = plan.start(number)
+        if start.at != at:
+            at, now = start.at, from_ms(start.at)
         if plan.until is not None and at > plan.until:
             return
-        execution = engine.start(
-            plan.flow, payload, execution_id=own, now=from_ms(at), contact=contact
-        )
+        own, _, payload, contact = start
+        identity = engine.contact_identity(contact) if alike and is_small(contact) else None
+        execution: Any
+        if first is not None and identity is not None:
+            execution = Head(first, own, identity, {"trigger": payload, "contact": contact}, now)
+        else:
+            execution = engine.start(
+                plan.flow, payload, execution_id=own, now=now, contact=contact
+            )  # fmt: skip
+            first = execution if identity is not None else None
         if execution is None:
             part.turned_away += 1
             continue
@@ -369,7 +399,7 @@ def _started(plan: Plan, part: Part, shared: Shared | None) -> Iterator[tuple[Co
         part.rows.append(number)
         part.heads.ids.append(execution.id)
         part.heads.contact_ids.append(execution.contact_id)
-        yield _course(index, execution, at, plan, shared, limits), at
+        yield index, execution, at
 
 
 def _id(moment: str, seed: int, number: int) -> str:
@@ -377,33 +407,26 @@ def _id(moment: str, seed: int, number: int) -> str:
     return moment + hashlib.blake2b(f"{seed}|{number}".encode(), digest_size=10).hexdigest()
 
 
-def _course(
-    index: int, execution: Execution, at: int, plan: Plan, shared: Shared | None, limits: Limits
-) -> Course:
-    if shared is not None:
-        follower = shared.follower(index, execution, at)
-        if follower is not None:
-            return follower
-    return Alone(index, plan.flow, execution, limits)
+def _course(plan: Plan, shared: Shared | None, index: int, execution: Execution, at: int) -> Course:
+    root = shared.root(execution) if shared is not None else None
+    if shared is None or root is None:
+        return Alone(index, plan.flow, execution, Limits())
+    return Follower(shared, index, execution, root, [at])
 
 
 class Taken:
     """The courses that have been taken, each with those who took it."""
 
     def __init__(self) -> None:
-        self._shared: dict[int, tuple[State, array[int], array[int]]] = {}
+        self._shared: dict[int, tuple[State, list[Integers], list[Integers]]] = {}
         self._alone: list[Group] = []
 
     def add(self, course: Course) -> None:
         """Keep what is needed of an execution that has gone its course."""
         if isinstance(course, Follower):
             if course.alone is None:
-                entry = self._shared.get(id(course.state))
-                if entry is None:
-                    entry = course.state, array("q"), array("q")
-                    self._shared[id(course.state)] = entry
-                entry[1].append(course.index)
-                entry[2].extend(course.times)
+                times = [np.array([at], dtype=np.int64) for at in course.times]
+                self.add_all(course.state, np.array([course.index], dtype=np.int64), times)
                 return
             course = course.alone
         assert isinstance(course, Alone)
@@ -411,13 +434,18 @@ class Taken:
         members = np.array([course.index], dtype=np.int64)
         self._alone.append(Group(course.execution, course.execution.id, members, none))
 
+    def add_all(self, state: State, members: Integers, times: Sequence[Integers]) -> None:
+        """Keep what is needed of executions that went the same course to that state."""
+        entry = self._shared.setdefault(id(state), (state, [], []))
+        entry[1].append(members)
+        entry[2].append(np.stack(times, axis=1))
+
     def groups(self) -> list[Group]:
         """Return them."""
-        made = []
-        for state, members, times in self._shared.values():
-            numbers = np.frombuffer(members, dtype=np.int64)
-            table = np.frombuffer(times, dtype=np.int64).reshape(len(numbers), -1)
-            made.append(Group(state.execution, state.origin, numbers, table))
+        made = [
+            Group(state.execution, state.origin, np.concatenate(members), np.concatenate(times))
+            for state, members, times in self._shared.values()
+        ]
         return made + self._alone
 
 

@@ -13,7 +13,9 @@ May import `engine`, `rows`, `execution`, `asking`, `course`, `ledger`, `moments
 from __future__ import annotations
 
 import dataclasses
+import marshal
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -35,6 +37,28 @@ CONTEXT_MOST = 65_536
 """Bytes of payload and contact up to which an execution shares turns: the engine looks at sizes."""
 
 
+def is_small(contact: Any) -> bool:
+    """Return whether a contact, twice in an execution, is surely within `CONTEXT_MOST`.
+
+    As JSON, data takes at most six times what `marshal` makes of it.
+    """
+    return len(marshal.dumps(contact, 2)) * 12 < CONTEXT_MOST - 1_000
+
+
+@dataclass(slots=True)
+class Head:
+    """What tells an execution apart that starts like another one: the rest is that one's."""
+
+    like: Execution
+    id: str
+    contact_id: str
+    context: dict[str, Any]
+    created_at: datetime
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.like, name)
+
+
 @dataclass(slots=True)
 class Compared:
     """Two times of an execution were compared; each as (place, microseconds after it)."""
@@ -44,13 +68,12 @@ class Compared:
     right: tuple[int, int]
     answers: dict[Any, Any] = field(default_factory=dict)
 
-    def of(self, times: list[int]) -> bool:
-        """Return how they compare in an execution with these times (ms)."""
+    def of(self, times: Sequence[Any]) -> Any:
+        """Return how they compare in an execution with these times (ms), or in each of many."""
         left, right = self.left, self.right
-        result: bool = getattr(operator, self.name)(
+        return getattr(operator, self.name)(
             times[left[0]] * 1000 + left[1], times[right[0]] * 1000 + right[1]
         )
-        return result
 
 
 @dataclass(slots=True, eq=False)
@@ -86,8 +109,8 @@ class Shared:
         self.states = 0
         self._roots: dict[Any, State] = {}
 
-    def follower(self, index: int, execution: Execution, at: int) -> Follower | None:
-        """Return the course of an execution that starts at a moment; None if it must go alone."""
+    def root(self, execution: Execution) -> State | None:
+        """Return the state in which an execution starts; None if it must go alone."""
         if execution.bytes > CONTEXT_MOST:
             return None
         root = self._roots.get(execution.contact_id is None)
@@ -96,7 +119,7 @@ class Shared:
             begun = replace(execution, created_at=created, updated_at=created)
             root = State(begun, execution.id)
             self._roots[execution.contact_id is None] = root
-        return Follower(self, index, execution, root, [at])
+        return root
 
     def take(
         self, follower: Follower, key: Any, what: tuple[str, Outcome | None], length: int
@@ -143,7 +166,7 @@ class Follower:
         if self.alone is not None:
             return self.alone.step(branch_id, outcome, now)
         times, head = self.times, self.head
-        key = branch_id if outcome is None else _outcome_key(branch_id, outcome, head.id)
+        key = branch_id if outcome is None else outcome_key(branch_id, outcome, head.id)
         length = len(times)
         times.append(now)
         try:
@@ -190,7 +213,7 @@ class Follower:
         return self.alone.step(*what, now)
 
 
-def _outcome_key(branch_id: str, outcome: Outcome, own: str) -> tuple[Any, ...]:
+def outcome_key(branch_id: str, outcome: Outcome, own: str) -> tuple[Any, ...]:
     """Return what distinguishes an outcome, whatever the id of the execution."""
     result = outcome.result
     if outcome.error is None:

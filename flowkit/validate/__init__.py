@@ -1,83 +1,25 @@
 """What is wrong with a flow, and what to do about it.
 
 `validate` takes any JSON document and never raises; each rule is a small function from a
-`Subject` to problems. A new rule is a function in a module of this package and a name in `RULES`.
-Imports `flow`, `errors`, `problems` and its own modules.
+`Subject` to problems. The rules, and with them the node types, are loaded when they are first
+asked for. Imports `flow`, `errors`, `problems` and its own modules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.problems import Problem
-from flowkit.validate import (
-    codes,
-    config,
-    consent,
-    cost,
-    decisions,
-    graph,
-    inputs,
-    joins,
-    lengths,
-    pace,
-    references,
-    templates,
-    window,
-    wording,
-)
-from flowkit.validate.finding import FINDINGS, UNDECIDED
-from flowkit.validate.snapshot import Templates, read_templates
-from flowkit.validate.subject import Subject
+from flowkit.validate.snapshot import read_templates as read_templates
 
-__all__ = [
-    "FINDINGS",
-    "RULES",
-    "UNDECIDED",
-    "check_flow",
-    "codes",
-    "cost",
-    "read_templates",
-    "validate",
-]
-
-RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
-    config.named,
-    config.settings,
-    config.node_ids,
-    config.positions,
-    config.categories,
-    config.configs,
-    graph.ends,
-    graph.edges,
-    graph.handles,
-    graph.reachable,
-    graph.able_to_end,
-    graph.acyclic,
-    joins.one_join_a_fork,
-    joins.loops,
-    graph.convergence,
-    decisions.ways_that_are_never_taken,
-    references.what_is_never_set,
-    window.free_messages,
-    templates.account,
-    templates.values,
-    consent.opt_in,
-    consent.opt_out,
-    consent.us_numbers,
-    wording.categories,
-    wording.questions,
-    lengths.unbounded,
-    pace.frequency,
-    pace.pairs,
-    pace.bursts,
-    inputs.receipts,
-    inputs.identity,
-)
-"""Every rule, in the order of its problems."""
+if TYPE_CHECKING:
+    from flowkit.validate.rules import FINDINGS as FINDINGS
+    from flowkit.validate.rules import RULES as RULES
+    from flowkit.validate.rules import UNDECIDED as UNDECIDED
+    from flowkit.validate.rules import check_flow as check_flow
 
 
 def validate(document: Any, *, templates: Any = None) -> list[Problem]:
@@ -107,10 +49,12 @@ def validate(document: Any, *, templates: Any = None) -> list[Problem]:
         flow = Flow.from_dict(document)
     except Invalid as error:
         return error.problems
+    from flowkit.validate.rules import check_flow
+
     return check_flow(flow, known)
 
 
-def check_flow(flow: Flow, templates: Templates | None = None) -> list[Problem]:
-    """Return what is wrong with a flow that could be read."""
-    subject = Subject(flow, templates)
-    return [problem for rule in RULES for problem in rule(subject)]
+def __getattr__(name: str) -> Any:
+    if name in ("FINDINGS", "RULES", "UNDECIDED", "check_flow"):
+        return getattr(importlib.import_module("flowkit.validate.rules"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -262,7 +262,7 @@ class TestPlugIns:
             assert group == "flowkit.node_types"
             return [EntryPoint("x", module, group)]
 
-        monkeypatch.setattr(nodetype, "entry_points", entry_points)
+        monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
 
 
 @pytest.mark.parametrize("name", ["expression", "flow", "nodetype"])

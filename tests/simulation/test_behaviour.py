@@ -13,6 +13,7 @@ import flowkit as fk
 from flowkit.engine import Performance
 from flowkit.nodetype import Outcome
 from flowkit.simulation import After, Behaviour, Channel, Population, Prices, Reaction, simulate
+from flowkit.simulation import run as running
 from flowkit.simulation.behaviour import draws
 
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -118,7 +119,8 @@ def test_whom_the_filter_turns_away_is_counted() -> None:
     assert len(nobody.summary()) == 0
 
 
-def test_progress_is_reported() -> None:
+def test_progress_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "BLOCK", 1_000)
     told: list[tuple[int, int]] = []
     simulate(HELLO, Population(size=2_500), at=AT, progress=lambda *now: told.append(now))
     assert told == [(1_000, 2_500), (2_000, 2_500), (2_500, 2_500)]

@@ -6,6 +6,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 from hypothesis import event, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from flowkit import history
 from flowkit.flow import Flow
-from flowkit.simulation import After, Behaviour, Reaction, simulate
+from flowkit.simulation import After, Behaviour, Reaction, crowd, simulate
 from flowkit.testing import EPOCH, flows
 from tests.simulation.lively import behaviours, lively_flows
 from tests.simulation.production import SEED, production
@@ -71,13 +72,14 @@ def test_production_makes_the_same_rows(flow: Flow, behaviour: Behaviour, number
 def test_shared_turns_make_the_same_rows(
     flow: Flow, behaviour: Behaviour, number: int, days: float | None
 ) -> None:
-    results = [
-        simulate(
-            flow, contacts(number), behaviour, at=EPOCH, seed=SEED, payload=payload, share=share,
-            until=None if days is None else EPOCH + timedelta(days=days),
-        )
-        for share in (True, False)
-    ]  # fmt: skip
+    with patch.object(crowd, "FEW", 1):
+        results = [
+            simulate(
+                flow, contacts(number), behaviour, at=EPOCH, seed=SEED, payload=payload,
+                share=share, until=None if days is None else EPOCH + timedelta(days=days),
+            )
+            for share in (True, False)
+        ]  # fmt: skip
     for name in ("executions", "node_runs"):
         left, right = (getattr(result, name) for result in results)
         pd.testing.assert_frame_equal(left, right)

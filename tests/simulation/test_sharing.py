@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
 
 import flowkit as fk
 from flowkit import nodetype
+from flowkit.errors import NodeFailed
 from flowkit.fields import field
 from flowkit.flow import Flow
+from flowkit.nodes.messages import SendMessage
 from flowkit.nodetype import Context, Effect, Handle, Next, NodeType, Wait
-from flowkit.simulation import After, Behaviour, Population, Reaction, simulate
+from flowkit.simulation import After, Behaviour, Population, Reaction, crowd, simulate
 from flowkit.simulation import run as running
 from flowkit.simulation.moments import Moment, Untracked, Watched
 from flowkit.simulation.shared import Compared
@@ -84,6 +88,16 @@ class Ask(NodeType, type="TEST_ASK", category="ACTION"):
         )
 
 
+class Picky(SendMessage, type="TEST_PICKY", category="ACTION"):
+    """A message that hangs on more than its texts."""
+
+    def run(self, ctx: Context) -> Effect:
+        """Refuse whoever is on no plan."""
+        if (ctx.contact or {})["plan"] == "free":
+            raise NodeFailed("no_plan", "on no plan")
+        return super().run(ctx)
+
+
 OWN = {name: cls for name, cls in nodetype._registry.items() if name not in _known}
 for _name in OWN:
     del nodetype._registry[_name]
@@ -112,13 +126,15 @@ HELLO = ("SEND_MESSAGE", {"kind": "text", "text": "Hi"})
 
 def alike(flow: Flow, people: Any = PEOPLE, **arguments: Any) -> Any:
     """Return the node runs of a flow, which are the same whether turns are shared or not."""
-    arguments = {"at": AT, "over": timedelta(minutes=10)} | arguments
-    one, two = (
-        simulate(flow, people, BEHAVIOUR, share=share, **arguments) for share in (True, False)
-    )
-    pd.testing.assert_frame_equal(one.executions, two.executions)
-    pd.testing.assert_frame_equal(one.node_runs, two.node_runs)
-    return one.node_runs
+    arguments = {"at": AT, "over": timedelta(minutes=10), "behaviour": BEHAVIOUR} | arguments
+    alone = simulate(flow, people, share=False, **arguments)
+    # Crowds of any size, in several blocks; and as it is.
+    for few, block in ((1, 7), (crowd.FEW, running.BLOCK)):
+        with patch.object(crowd, "FEW", few), patch.object(running, "BLOCK", block):
+            shared = simulate(flow, people, **arguments)
+        pd.testing.assert_frame_equal(shared.executions, alone.executions)
+        pd.testing.assert_frame_equal(shared.node_runs, alone.node_runs)
+    return alone.node_runs
 
 
 @pytest.mark.parametrize("how", LOOKS)
@@ -198,6 +214,69 @@ def test_a_time_that_ran_out_for_nothing_is_not_taken_for_another() -> None:
     assert set(late["status"]) == {"completed"}
     over = late["end_time"] > AT + timedelta(seconds=240)
     assert 0 < over.sum() < len(over), "for some the time-out came first, for others it did not"
+
+
+TEXTS = ("+55 (11) 99999-0000", "+5511999990000", "12", "", "Ana", "a" * 5_000, "two\nlines")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"kind": "text", "text": "{{ contact.name }}"},
+        {"kind": "text", "text": "{{ contact.n | plus: 1 }} {{ contact.name.first }}"},
+        {"kind": "text", "text": "{% if contact.n %}{{ contact.name }}{% endif %}"},
+        {"kind": "template", "template": "t", "language": "pt", "parameters": ["{{contact.name}}"]},
+        {"kind": "image", "media": "https://example.com/{{ contact.name }}.png"},
+    ],
+)  # fmt: skip
+def test_messages_that_not_everyone_can_get(config: dict[str, Any]) -> None:
+    people = [
+        {"id": f"c{i}", "n": i % 2, "phone": phone, "name": name}
+        for i, (phone, name) in enumerate(product(TEXTS, TEXTS))
+    ] + [{"id": "none"}]
+    flow = flow_of({"m": ("SEND_MESSAGE", config)}, "start > m > end")
+    runs = alike(flow, people)
+    assert {"completed", "failed"} <= set(runs.loc[runs["node_id"] == "m", "status"])
+
+
+def test_a_message_of_ones_own_that_looks_at_more() -> None:
+    runs = alike(flow_of({"m": ("TEST_PICKY", HELLO[1])}, "start > m > end"))
+    assert set(runs["error_code"].dropna()) >= {"no_plan"}
+
+
+def test_segments_retries_and_an_end_before_the_end() -> None:
+    """Branches at once, each with messages that are refused for now, or of which nobody knows."""
+    later = {"code": "whatsapp_2", "message": "later", "transient": True}
+    behaviour = Behaviour(
+        reactions=[
+            Reaction(when=fk.contact.plan == "pro", failed=0.5, unknown=0.2, error=later),
+            Reaction(node="b", failed=0.3, latency=After(5, 1)),
+        ]
+    )
+    nodes = dict.fromkeys("abc", HELLO) | {"wait": ("DELAY", {"amount": 1, "unit": "hours"})}
+    flow = flow_of(nodes, "start > a > wait > b > end", "start > c > end")
+    for until in (None, AT + timedelta(minutes=4), AT + timedelta(minutes=64)):
+        statuses = set(alike(flow, behaviour=behaviour, until=until)["status"])
+        assert (
+            {"completed", "waiting"} <= statuses if until else {"completed", "failed"} <= statuses
+        )
+
+
+def test_an_end_when_some_have_gone_on() -> None:
+    flow = fk.Flow("Wait", trigger="x").delay(hours=1).end()
+    runs = alike(flow, Population(size=200), until=AT + timedelta(minutes=64))
+    assert len(runs[runs["node_id"] == "end_1"]) == 81  # who started in the first four minutes
+
+
+def test_what_all_would_answer_alike_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    send = SendMessage.run
+    monkeypatch.setattr(
+        SendMessage, "run", lambda self, ctx: asked.append(ctx.key) or send(self, ctx)
+    )
+    flow = flow_of({"a": HELLO, "b": HELLO}, "start > a > b > end")
+    simulate(flow, Population(size=1_000), BEHAVIOUR, at=AT)
+    assert 0 < len(asked) < 50
 
 
 def test_effects_of_other_kinds_see_their_own_request() -> None:
