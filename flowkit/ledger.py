@@ -143,6 +143,7 @@ def _committed(
         bytes=execution.bytes + patch.bytes,
         revision=execution.revision + 1,
         ended_by=patch.ended_by or execution.ended_by,
+        owes=execution.owes if patch.owes is None else patch.owes,
         updated_at=now,
         ended_at=now if status in TERMINAL else None,
     )

@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -97,6 +97,9 @@ class Await:
         Condition on the scope and the event, which it sees as ``event``.
     handle, received : str, optional
         The ways out.
+    taken : callable, optional
+        Makes of the event's payload the way out and the result, in place of `received` and the
+        event itself.
     """
 
     event: str
@@ -104,6 +107,7 @@ class Await:
     match: Any = None
     handle: str | None = "timeout"
     received: str | None = "received"
+    taken: Callable[[Any], Next] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,8 @@ class Effect:
         The way out on success.
     retry : RetryPolicy, optional
         How often and how soon it is tried again after a transient error; not at all without.
+    then : Await, optional
+        What the branch waits for afterwards, when the outcome says that it `awaits`.
     """
 
     kind: str
@@ -132,6 +138,7 @@ class Effect:
     on_unknown: Literal["fail", "resend"] = "fail"
     handle: str | None = None
     retry: RetryPolicy = ONCE
+    then: Await | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,8 @@ class Outcome:
         The way out, where it is not the effect's own.
     until : datetime, optional
         The moment at which the branch goes on; at once without.
+    awaits : bool
+        Whether the branch now waits for what the effect has set in motion: see `Effect.then`.
     """
 
     status: Literal["completed", "failed", "unknown", "suppressed"]
@@ -167,6 +176,7 @@ class Outcome:
     error: dict[str, Any] | None = None
     handle: str | None = None
     until: datetime | None = None
+    awaits: bool = False
 
 
 class Way(NamedTuple):

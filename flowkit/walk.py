@@ -7,6 +7,7 @@ May import `working`, `turn`, `size`, `byhand`, `joins`, `flow`, `nodetype`, `in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -70,7 +71,7 @@ class Walk(Working):
             elif self.due(branch):
                 self.queue.append(branch)
         elif run.status == "waiting":
-            step = awaiting(self.flow, branch, self.scope(branch))
+            step = awaiting(self.flow, branch, run, self.scope(branch))
             if step is None or not self.received(branch, run, step):
                 if not self.due(branch, ever=step is None or step.until is not None):
                     return
@@ -86,6 +87,16 @@ class Walk(Working):
             # The outcome came to light after the branch had been given up: go on from it.
             branch.resume_at = branch.resume_data = None
             self.follow(branch, run)
+
+    def listen(
+        self, branch: Branch, run: NodeRun, step: Await | None, ahead: Iterable[str]
+    ) -> None:
+        """Wait for an event, or go on with it where it has come already."""
+        if step is not None and self.received(branch, run, step):
+            branch.resume_at = None
+            self.follow(branch, self.runs[run.idempotency_key])
+        else:
+            branch.status, branch.resume_data = "waiting", resume_data(branch, ahead)
 
     def received(self, branch: Branch, run: NodeRun, step: Await) -> bool:
         """Complete the run of a branch that waits for an event, if one has come for it."""
@@ -138,6 +149,13 @@ class Walk(Working):
             self.fail(branch, run, error, at)
             return
         told: dict[str, Any] = {"result": outcome.result, "source_handle": handle}
+        if outcome.awaits:
+            self.rewrite(run, status="waiting", **told)
+            run = self.runs[run.idempotency_key]
+            step = awaiting(self.flow, branch, run, self.scope(branch))
+            branch.resume_at = later(step.until) if step and step.until else None
+            self.listen(branch, run, step, targets)
+            return
         if outcome.until is not None and outcome.until > self.now:
             self.rewrite(run, status="waiting", **told)
             branch.status, branch.resume_at = "waiting", later(outcome.until)
@@ -202,12 +220,7 @@ class Walk(Working):
             elif isinstance(step, Await):
                 run = self.record(branch, key, known, "waiting")
                 run.source_handle, branch.resume_at = step.handle, step.until
-                if self.received(branch, run, step):
-                    branch.resume_at = None
-                    self.follow(branch, self.runs[key])
-                else:
-                    ahead = self.flow.targets(node_id, step.handle)
-                    branch.status, branch.resume_data = "waiting", resume_data(branch, ahead)
+                self.listen(branch, run, step, self.flow.targets(node_id, step.handle))
                 return
             elif self.room(branch):
                 run = self.record(branch, key, known, "running")
@@ -233,7 +246,12 @@ class Walk(Working):
             raise NodeFailed("node_error", message)
         step: Next | Wait | Await | Effect = said
         targets = self.flow.targets(node_id, step.handle)
-        for handle in (step.handle, step.received) if isinstance(step, Await) else (step.handle,):
+        ways = {step.handle}
+        if isinstance(step, Await):
+            ways.add(step.received)
+        elif isinstance(step, Effect) and step.then is not None:
+            ways.update(way.id for way in self.flow.behaviour(node_id).outputs())
+        for handle in ways:
             if not self.flow.targets(node_id, handle):
                 message = f"no edge leaves handle {handle!r} of node {node_id}"
                 raise NodeFailed("handle_unconnected", message)
@@ -331,6 +349,7 @@ class Walk(Working):
     def perform(self, branch: Branch, run: NodeRun, effect: Effect) -> None:
         """Ask the driver to perform an effect."""
         self.durable = True
+        self.owes = self.owes or effect.then is not None
         self.effects.append(
             Performance(branch.branch_id, run.idempotency_key, run.retry_count, effect)
         )

@@ -59,6 +59,8 @@ class Working:
     looked: bool = False
     """Whether something rests on what the inbox holds, or does not hold."""
     ended_by: dict[str, Any] | None = None
+    owes: bool = False
+    """Whether it began an effect that sets another execution in motion."""
     taken: int = 0
     """Bytes that this turn has taken so far, roughly; what the patch says is exact."""
 
@@ -171,6 +173,7 @@ class Working:
             arrive=list(self.arrivals.values()),
             inbox=len(self.head.inbox) if self.looked else None,
             ended_by=self.ended_by,
+            owes=True if self.owes and not self.head.owes else None,
             durable=self.durable,
         )
         patch.bytes = growth_of(patch, self.claim)
@@ -195,5 +198,10 @@ class Working:
                 shared += 1
         head = self.head
         if held:
-            head = replace(head, open=head.open + patch.open, bytes=head.bytes + patch.bytes)
+            head = replace(
+                head,
+                open=head.open + patch.open,
+                bytes=head.bytes + patch.bytes,
+                owes=head.owes or self.owes,
+            )
         return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)

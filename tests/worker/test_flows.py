@@ -12,7 +12,7 @@ from flowkit.engine import Limits, Performance
 from flowkit.execution import ExecutionFilter
 from flowkit.nodetype import Outcome
 from service.worker.flows import KINDS, MAX_DEPTH, Flows
-from tests.worker.stage import Stage, published
+from tests.worker.stage import DONE, Stage, published
 
 CHILD = published(fk.Flow("Child", trigger="child").delay(days=1).end(), "child")
 
@@ -27,8 +27,7 @@ def flows(stage: Stage) -> Flows:
     made = Flows(stage.store, stage.clock, Limits(), lambda: None)
 
     def answer(performance: Performance) -> Outcome:
-        assert performance.effect.kind in KINDS
-        return made.perform(performance)
+        return made.perform(performance) if performance.effect.kind in KINDS else DONE
 
     stage.effects.answer = answer
     return made
@@ -99,3 +98,49 @@ def test_a_flow_stops_others_of_the_contact(
     stage.wait_for("cancelled", 3 - left)
     stage.wait_for("delayed", 1 + left)
     assert stage.run_of("stop_flows_1").result["stopped"] == 3 - left
+
+
+def calling(**config: Any) -> fk.Flow:
+    """Return a flow that runs version 1 of ``child`` and sends what came of it."""
+    return published(
+        flow()
+        .subflow(
+            "child",
+            1,
+            completed=lambda b: b.send(text="{{ nodes.sub.vars.size }}", id="ok"),
+            failed=lambda b: b.send(text="{{ nodes.sub.status }}", id="no"),
+            id="sub",
+            **config,
+        )
+        .end()
+    )
+
+
+ASKING = published(
+    fk.Flow("Ask", trigger="child")
+    .delay(hours=1, id="wait")
+    .set_variable({"size": fk.trigger.asked})
+    .end(),
+    "child",
+)
+
+
+def test_a_subflow_is_waited_for_and_its_variables_come_back(stage: Stage, flows: Flows) -> None:
+    stage.store.insert_flow(ASKING, publish=True)
+    stage.start(calling(input={"asked": "XL"}))
+    runner = stage.run(stage.runner())
+    stage.wait_for("delayed", 2)
+    (child,) = children(stage)
+    assert child.context["trigger"] == {"asked": "XL"}
+    assert child.context["startedBy"] == {"executionId": "x0", "depth": 1, "waits": True}
+    assert stage.run_of("sub").status == "waiting"
+    stage.clock.advance(timedelta(hours=1))
+    runner.wake()
+    stage.wait_for("completed", 2)
+    run = stage.run_of("sub")
+    assert run.source_handle == "completed"
+    assert run.result["executionId"] == child.id
+    assert run.result["status"] == "completed"
+    assert run.result["vars"] == {"size": "XL"}
+    assert stage.run_of("ok").status == "completed"
+    assert stage.store.list_owing(limit=9) == []

@@ -47,7 +47,7 @@ WHERE execution_id=? AND node_id=? AND visit=?
 UPDATE_HEAD = """
 UPDATE executions SET status=?, resume_at=?, updated_at=?, ended_at=?, open=?, waiting=?,
     failed=?, flow_version=coalesce(?, flow_version), ended_by=coalesce(?, ended_by),
-    bytes=bytes+?, revision=revision+1
+    owes=coalesce(?, owes), bytes=bytes+?, revision=revision+1
 WHERE id=?
 """
 
@@ -135,7 +135,8 @@ def apply(c: sqlite3.Connection, made: Prepared, now: int, lease: int) -> Answer
             UPDATE_HEAD,
             (
                 *(status, resume_at, now, ended_at, open_, waiting, failed),
-                *(patch.flow_version, text(patch.ended_by), patch.bytes, execution_id),
+                *(patch.flow_version, text(patch.ended_by), patch.owes),
+                *(patch.bytes, execution_id),
             ),
         )
     answer.status = status
