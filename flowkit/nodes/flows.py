@@ -59,7 +59,9 @@ class Subflow(NodeType, type="SUBFLOW", category="LOGIC", verb="subflow"):
     handles = (_COMPLETED, _FAILED, _LATE)
 
     flow_id: str = field(help="Id of the flow.", min_length=1, max_length=128)
-    version: int = field(help="The version that runs, whatever is published later.", ge=1)
+    version: int = field(
+        help="The version that runs, whatever is published later.", ge=1, le=1_000_000_000
+    )
     input: Mapping[str, Any] | None = field(
         None,
         help="What it sees as trigger: value by name, as JSONLogic; without it this execution's "

@@ -13,7 +13,7 @@ from typing import Any
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.problems import Problem
-from flowkit.validate import config, decisions, graph, joins, references, window
+from flowkit.validate import calls, config, decisions, graph, joins, references, window
 from flowkit.validate.subject import Subject
 
 RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
@@ -31,6 +31,7 @@ RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     graph.acyclic,
     joins.one_join_a_fork,
     joins.loops,
+    calls.no_recursion,
     graph.convergence,
     decisions.ways_that_are_never_taken,
     references.what_is_never_set,

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from flowkit.engine import Limits
+from flowkit.engine import Limits, Turn
 from flowkit.errors import NotFound
-from flowkit.execution import TERMINAL, UNRESOLVED, Execution, PageKey, Patch
+from flowkit.execution import TERMINAL, UNRESOLVED, Answer, Execution, PageKey, Patch
 from flowkit.flow import Flow
 from flowkit.kin import calls, parent_of, told
 from service.events import cancel, give
@@ -27,6 +27,15 @@ log = logging.getLogger(__name__)
 PAGE = 100
 BEGINNING = timedelta(seconds=60)
 """After this, nobody can still be starting what a worker that died was about to start."""
+
+
+def concerns_others(turn: Turn, answer: Answer) -> bool:
+    """Return whether executions that wait for one another may have to hear of a turn."""
+    patch = turn.patch
+    if not (patch.owes or turn.claim.head.owes):
+        return False
+    waited = any(settle.was == "waiting" for settle in patch.settle)
+    return not answer.open or patch.ended_by is not None or waited
 
 
 class Kin:

@@ -32,7 +32,7 @@ from service import faults
 from service.events import finish
 from service.store.base import Store
 from service.worker.evidence import NOT_PERFORMED, PERFORMANCE_BROKE, Evidence, Late
-from service.worker.kin import Kin
+from service.worker.kin import Kin, concerns_others
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +73,6 @@ def refs_of(claim: Claim) -> list[BranchRef]:
         BranchRef(claim.head.id, branch.branch_id, branch.epoch)
         for branch in claim.branches.values()
     ]
-
-
-def _concerns_others(turn: Turn, answer: Answer) -> bool:
-    """Return whether executions that wait for one another have to hear of a turn."""
-    patch = turn.patch
-    if not (patch.owes or turn.claim.head.owes):
-        return False
-    waited = any(settle.was == "waiting" for settle in patch.settle)
-    return not answer.open or patch.ended_by is not None or waited
 
 
 class Runner:
@@ -402,7 +393,7 @@ class Runner:
                 flow = self._flow(held.claim.head.flow_id, held.claim.head.flow_version)
                 finish(self._store, flow, held.claim.head.id, now=now)
                 self._more = True
-            if answer.outcome == "ok" and _concerns_others(turn, answer):
+            if answer.outcome == "ok" and concerns_others(turn, answer):
                 self._kin.settle(turn.patch.execution_id, now)
                 self._more = True
         if any(turn.shared for _, turn in turns):

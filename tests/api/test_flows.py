@@ -324,3 +324,18 @@ def test_of_changes_at_once_each_is_made_and_versions_are_not_given_twice(servic
 
 def test_the_documents_example_is_a_flow_without_problems() -> None:
     assert Flow.from_dict(EXAMPLE).validate() == []
+
+
+def test_a_flow_runs_only_versions_that_are_published(service: Service) -> None:
+    caller = Flow("Caller", trigger="cart").subflow("part", 1, id="sub").end().to_dict()
+    draft = service.add(caller | {"id": "whole"}, active=False)
+    assert errors(draft) == ["subflow.unknown_version"]
+    active = {"isActive": True}
+    refused = service.refused(422, "PATCH", "/api/flows/whole", active)
+    assert refused == {"subflow.unknown_version"}
+    service.add(delayed() | {"id": "part"})
+    assert service.ok("POST", "/api/flows/whole/validate")["problems"] == []
+    service.ok("PATCH", "/api/flows/whole", active)
+    own = Flow("Own", trigger="cart").subflow("own", 1).end().to_dict() | {"id": "own"}
+    found = errors(service.add(own, active=False))
+    assert found == ["subflow.recursion", "subflow.unknown_version"]
