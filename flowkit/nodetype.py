@@ -62,22 +62,28 @@ class Next:
     """Go on at once by `handle`, with a result for the history and changes of ``vars``.
 
     With `ends` the execution is over: all other branches end where they are, and this one goes on
-    to its END.
+    to its END. With `suppressed` a limit did not let the node do its work, and its run says so.
     """
 
     handle: str | None = None
     result: dict[str, Any] | None = None
     vars: dict[str, Any] | None = None
     ends: bool = False
+    suppressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Go on by `handle` at the moment `until`; the node run is ``waiting`` till then."""
+    """Go on by `handle` at the moment `until`; the node run is ``waiting`` till then.
+
+    With `again` the node is asked anew then, and may wait once more: whoever wakes late goes on only
+    if it is still right.
+    """
 
     until: datetime
     handle: str | None = None
     result: dict[str, Any] | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Owns what becomes of a branch in a turn. `engine` is its public face.
 May import `working`, `turn`, `size`, `byhand`, `joins`, `flow`, `nodetype`, `inbox`, `ending`,
-`outcome`, `retry`, `execution`, `errors`, `wire`.
+`outcome`, `retry`, `scope`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from flowkit.execution import (
     Arrival,
     Branch,
     NodeRun,
+    RunStatus,
     idempotency_key,
 )
 from flowkit.inbox import awaiting, first_fit, went_on_with
@@ -29,6 +30,7 @@ from flowkit.joins import closing, fork_of
 from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, Outcome, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import POLICY, again, in_series
+from flowkit.scope import Scope
 from flowkit.size import (
     BRANCH_BYTES,
     OUTCOME_BYTES,
@@ -37,7 +39,7 @@ from flowkit.size import (
     size_of,
     size_of_names,
 )
-from flowkit.turn import Ended, Performance, resume_data
+from flowkit.turn import Ended, Performance, asks_again, resume_data
 from flowkit.wire import later
 from flowkit.working import Working
 
@@ -69,6 +71,9 @@ class Walk(Working):
                 # Nobody asked for a retry: the failure came to light as evidence.
                 self.failed(branch, run)
             elif self.due(branch):
+                self.queue.append(branch)
+        elif run.status == "waiting" and asks_again(branch):
+            if self.due(branch):
                 self.queue.append(branch)
         elif run.status == "waiting":
             step = awaiting(self.flow, branch, run, self.scope(branch))
@@ -148,7 +153,8 @@ class Walk(Working):
             error = {"code": "handle_unconnected", "message": message, "transient": False}
             self.fail(branch, run, error, at)
             return
-        told: dict[str, Any] = {"result": outcome.result, "source_handle": handle}
+        result = told_since(run, outcome.result)
+        told: dict[str, Any] = {"result": result, "source_handle": handle}
         if outcome.awaits:
             self.rewrite(run, status="waiting", **told)
             run = self.runs[run.idempotency_key]
@@ -187,15 +193,16 @@ class Walk(Working):
                 if (reason := self.flow.options.exit_of(scope)) is not None:
                     self.ended_by, branch.status = reason, "cancelled"
                     return
-                step = self.checked(branch, self.flow.behaviour(node_id).run(scope))
+                step = self.checked(branch, self.asked(node_id, scope))
             except Exception as failure:  # a node type's own mistake must not stop the driver
                 run = self.record(branch, key, known, "failed", ended=True)
                 self.rewrite(run, error=error_of(failure))
                 self.failed(branch, self.runs[key])
                 return
             if isinstance(step, Next):
-                run = self.record(branch, key, known, "completed", ended=True)
-                run.result, run.source_handle = step.result, step.handle
+                status: RunStatus = "suppressed" if step.suppressed else "completed"
+                run = self.record(branch, key, known, status, ended=True)
+                run.result, run.source_handle = told_since(run, step.result), step.handle
                 if step.ends:
                     self.ended_by = by_goal(branch, run)
                 if step.vars:
@@ -213,9 +220,10 @@ class Walk(Working):
                 return
             elif isinstance(step, Wait):
                 run = self.record(branch, key, known, "waiting")
-                run.result, run.source_handle = step.result, step.handle
+                run.result, run.source_handle = told_since(run, step.result), step.handle
                 branch.status, branch.resume_at = "waiting", step.until
-                branch.resume_data = resume_data(branch, self.flow.targets(node_id, step.handle))
+                ahead = [node_id] if step.again else self.flow.targets(node_id, step.handle)
+                branch.resume_data = resume_data(branch, ahead)
                 return
             elif isinstance(step, Await):
                 run = self.record(branch, key, known, "waiting")
@@ -227,6 +235,16 @@ class Walk(Working):
                 run.source_handle = step.handle
                 self.perform(branch, run, step)
                 return
+
+    def asked(self, node_id: str, scope: Scope) -> Any:
+        """Return what a node decides, or that it may not do its work now."""
+        node = self.flow.behaviour(node_id)
+        quiet = self.flow.options.quiet_hours
+        if quiet is not None and node.sends() is not None:
+            held = quiet.holds(scope)
+            if held is not None:
+                return held
+        return node.run(scope)
 
     def checked(self, branch: Branch, said: Any) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what a node decided, in a form that can be kept; raise unless it can be done.
@@ -401,3 +419,8 @@ class Walk(Working):
         except Exception:  # it ran once; now not even its policies can be asked for
             return None
         return step if isinstance(step, Effect) else None
+
+
+def told_since(run: NodeRun, result: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a run's result with what it already told while it waited."""
+    return result if run.result is None else {**(result or {}), **run.result}

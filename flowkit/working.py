@@ -116,13 +116,19 @@ class Working:
         *,
         ended: bool = False,
     ) -> NodeRun:
-        """Record that the branch runs its node: a new run, or the next attempt of a failed one."""
+        """Record that the branch runs its node: a new run, or the next attempt of a failed one.
+
+        One that has waited here before it could begin is the same attempt.
+        """
         asked_by = HAND if branch.resume_at is None else POLICY
         branch.resume_at = branch.resume_data = None
         if known is None:
             run = self.build_run(branch, key, status, ended=ended)
             self.runs[key] = self.new[key] = run
             return run
+        if known.status == "waiting":
+            self.rewrite(known, status=status, end_time=self.now if ended else None)
+            return self.runs[key]
         self.rewrite(
             known,
             **again(known, asked_by),

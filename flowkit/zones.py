@@ -8,13 +8,19 @@ import `problems`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from flowkit.problems import Problem
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+DAY = 86_400.0
+SHIFT = 7_200.0
+"""Seconds by which a local day can be longer or shorter; clocks are put on or back by an hour."""
 
 CONTACT_FIELDS = ("timeZone", "timezone", "time_zone")
 """Where a contact's zone is looked for."""
@@ -58,6 +64,22 @@ def zone_for(named: str | None, contact: Mapping[str, Any] | None, flow: str | N
 def at(day: date, clock: time, within: ZoneInfo) -> datetime:
     """Return the moment of a local time, in UTC."""
     return datetime.combine(day, clock.replace(fold=0), within).astimezone(UTC)
+
+
+def hours(
+    now: datetime, starts: str, ends: str, days: Collection[str], within: ZoneInfo
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield when hours of the day begin and end: from the day before `now` on, for ten days.
+
+    Those that end before they begin last past midnight; those that end when they begin, all day.
+    `days` are the weekdays on which they begin.
+    """
+    first, last = read_time(starts), read_time(ends)
+    today = now.astimezone(within).date()
+    for number in range(-1, 9):
+        day = today + timedelta(days=number)
+        if WEEKDAYS[day.weekday()] in days:
+            yield at(day, first, within), at(day + timedelta(days=last <= first), last, within)
 
 
 def read_time(text: str) -> time:

@@ -169,8 +169,10 @@ def simulate(
         until=to_ms(cut(until)) if until is not None else None,
         seed=seed,
         channel=channel,
-        # Who shares a turn looks at the contact as it was at the start.
-        share=share and not any(flow.behaviour(n.id).changes_contact for n in flow.nodes),
+        # Who shares a turn looks at the contact as it was at the start, and not at quiet hours.
+        share=share
+        and flow.options.quiet_hours is None
+        and not any(flow.behaviour(n.id).changes_contact for n in flow.nodes),
         payload=payload,
         first=0,
         total=len(people),

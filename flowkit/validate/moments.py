@@ -101,7 +101,7 @@ def moments(subject: Subject) -> list[Moment | None]:
             if node in subject.shape.gates:
                 behind = _joined(moment, made.takes(handle))
             else:
-                behind = moment.after(made.takes(handle), made.hears(handle))
+                behind = moment.after(subject.takes(node, handle), made.hears(handle))
             for target in targets:
                 if (node, target) in subject.shape.back:
                     continue

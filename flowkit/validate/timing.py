@@ -45,7 +45,7 @@ def timing(flow: Flow) -> list[Timing]:
             type=flow.nodes[node].type,
             earliest=timedelta(seconds=moment.start.least),
             latest=_bounded(moment.start.most),
-            window=verdict(moment),
+            window=verdict(moment, subject.held(node)),
         )
         for node in subject.order
         if (moment := found[node]) is not None

@@ -49,7 +49,7 @@ def free_messages(subject: Subject) -> Iterator[Problem]:
     for index, (made, moment) in enumerate(zip(subject.made, moments(subject), strict=True)):
         if made is None or moment is None or made.sends() != "free":
             continue
-        said = verdict(moment, made.takes(None)[1])
+        said = verdict(moment, subject.takes(index, None)[1])
         path, name = pointer("nodes", index), subject.show(index)
         if said == "closed":
             yield CLOSED.at(
@@ -58,7 +58,7 @@ def free_messages(subject: Subject) -> Iterator[Problem]:
                 "and after 24 hours WhatsApp refuses free text: send a template.",
             )
         elif said == "may be closed" and not moment.silent:
-            old = f"can be {words(moment.age.most)} old"
+            old = f"can be {words(moment.age.most + subject.held(index))} old"
             yield MAY_BE_CLOSED.at(
                 path,
                 f"At {name} the contact's last message {old}, and after 24 hours WhatsApp refuses "

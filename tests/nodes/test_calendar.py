@@ -213,7 +213,7 @@ def test_days_later_it_is_that_time_of_day(now: datetime, zone: str, days: int, 
 def test_a_window_holds_nobody_in_it_and_lets_all_out_into_it(
     now: datetime, zone: str, opens: str, closes: str, numbers: set[int]
 ) -> None:
-    from flowkit.nodes.calendar import WEEKDAYS
+    from flowkit.zones import WEEKDAYS
 
     days = [WEEKDAYS[n] for n in sorted(numbers)]
     window = made("SENDING_WINDOW", opens=opens, closes=closes, days=days)
@@ -230,7 +230,7 @@ def test_a_window_holds_nobody_in_it_and_lets_all_out_into_it(
 def test_a_weekday_comes_within_a_week(
     now: datetime, zone: str, clock: str, numbers: set[int]
 ) -> None:
-    from flowkit.nodes.calendar import WEEKDAYS
+    from flowkit.zones import WEEKDAYS
 
     days = [WEEKDAYS[n] for n in numbers]
     step = made("DELAY_WEEKDAY", days=days, at=clock).run(Here(now, zone))
