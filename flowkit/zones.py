@@ -24,18 +24,25 @@ SHIFT = 7_200.0
 
 CONTACT_FIELDS = ("timeZone", "timezone", "time_zone")
 """Where a contact's zone is looked for."""
+NAME_KEPT = 64
+"""Characters that are kept of a zone's name that no zone has."""
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 class Zone(NamedTuple):
-    """A zone, and who named it: ``node``, ``contact``, ``flow`` or ``default``."""
+    """A zone, and who named it: ``node``, ``contact``, ``flow`` or ``default``.
+
+    `unknown` is a name that was passed over on the way, since no zone has it.
+    """
 
     info: ZoneInfo
     source: str
+    unknown: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what a run records of it, so that fall-backs can be counted."""
-        return {"timeZone": self.info.key, "timeZoneFrom": self.source}
+        facts = {"timeZone": self.info.key, "timeZoneFrom": self.source}
+        return facts if self.unknown is None else facts | {"timeZoneUnknown": self.unknown}
 
 
 @lru_cache(maxsize=1024)
@@ -50,15 +57,18 @@ def zone(name: str) -> ZoneInfo | None:
 def zone_for(named: str | None, contact: Mapping[str, Any] | None, flow: str | None) -> Zone:
     """Return the zone that counts: the node's, else the contact's, else the flow's, else UTC.
 
-    A name that no zone has is passed over.
+    A name that no zone has is passed over, and the first such is told.
     """
     contact = contact or {}
     theirs = next((contact[name] for name in CONTACT_FIELDS if contact.get(name)), None)
+    unknown = None
     for source, name in (("node", named), ("contact", theirs), ("flow", flow)):
         found = zone(name) if isinstance(name, str) else None
         if found is not None:
-            return Zone(found, source)
-    return Zone(ZoneInfo("UTC"), "default")
+            return Zone(found, source, unknown)
+        if name is not None and unknown is None:
+            unknown = str(name)[:NAME_KEPT].encode(errors="replace").decode()
+    return Zone(ZoneInfo("UTC"), "default", unknown)
 
 
 def at(day: date, clock: time, within: ZoneInfo) -> datetime:

@@ -18,7 +18,7 @@ from flowkit.history.frames import (
     executions,
     node_runs,
 )
-from flowkit.history.metrics import node_table
+from flowkit.history.metrics import node_table, zone_table
 
 if TYPE_CHECKING:
     from flowkit.history.archive import Archive
@@ -33,6 +33,7 @@ __all__ = [
     "executions",
     "node_runs",
     "node_table",
+    "zone_table",
 ]
 
 
