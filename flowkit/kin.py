@@ -1,7 +1,7 @@
 """What an execution and those that it waits for know of each other.
 
 Owns the id of what SUBFLOW starts, the record of who started it, and the event by which it tells
-its end. May import `execution`, `size`, `nodetype`.
+its end. May import `execution`, `size`, `nodetype`, `problems`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit.execution import Execution, NodeRun, Received, branch_order, derived_id
 from flowkit.nodetype import Next
+from flowkit.problems import Problem
 from flowkit.size import size_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,15 @@ def told(flow: Flow, execution: Execution, most: int) -> Received:
     else:
         payload["vars"] = vars
     return Received(id=execution.id, type=ENDED, payload=payload, at=execution.ended_at)
+
+
+def unanswered(node_id: str, how: str) -> Problem:
+    """Return the problem that nobody says what becomes of a flow that a node runs."""
+    message = (
+        f"{node_id} runs another flow, which does not happen here; say how it ends: {how}, with an "
+        'Outcome("completed", handle="completed", result={"vars": {...}}).'
+    )
+    return Problem("simulate.subflow", "", message)
 
 
 def taken(payload: Any) -> Next:

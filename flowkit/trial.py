@@ -2,7 +2,7 @@
 
 Owns `test` for tests of flows, and what `Flow.explain` gives: the engine itself under a virtual
 clock, with each node's decision written down, the rule and the values that led to it.
-May import `course`, `engine`, `execution`, `flow`, `nodetype`, `errors`, `problems`,
+May import `course`, `engine`, `execution`, `flow`, `kin`, `nodetype`, `errors`, `problems`,
 `watching`, `wire`.
 """
 
@@ -20,6 +20,7 @@ from flowkit.engine import Performance
 from flowkit.errors import Invalid, NotFound
 from flowkit.execution import Execution, NodeRun, run_order
 from flowkit.flow import Flow
+from flowkit.kin import unanswered
 from flowkit.nodetype import Arrive, Effect, Next, Outcome, Wait
 from flowkit.problems import Problem, errors
 from flowkit.watching import watched
@@ -240,7 +241,11 @@ class Trial:
         Invalid
             When the flow has errors or cannot be started so.
         """
-        found = errors(self.flow.validate())
+        found = errors(self.flow.validate()) + [
+            unanswered(node.id, f"by ending({node.id!r}, ...)")
+            for node in self.flow.nodes
+            if node.type == "SUBFLOW" and node.id not in self.outcomes
+        ]
         if found:
             raise Invalid(found)
         flow = self.flow.replace(id=self.flow.id or NAME, version=self.flow.version or 1)

@@ -2,7 +2,7 @@
 
 Owns the model and its randomness. Every draw follows from (seed, contact, node, attempt), so that
 nothing depends on the order in which contacts are simulated, or on what happens to others.
-May import `expression`, `jsonlogic`, `nodetype`, `errors`, `problems`; pandas only in `fit`.
+May import `expression`, `jsonlogic`, `kin`, `nodetype`, `errors`, `problems`; pandas only in `fit`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from flowkit.engine import Performance
 from flowkit.expression import Expr
 from flowkit.flow import Flow
 from flowkit.jsonlogic import check_logic, evaluate, truthy
+from flowkit.kin import CALL, unanswered
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, pointer
 
@@ -186,6 +187,9 @@ class Behaviour:
         found: list[Problem] = []
         for number, reaction in enumerate(self.reactions):
             found += reaction.check(flow, pointer("reactions", number))
+        if CALL not in self.answers:
+            how = f"in Behaviour(answers={{{CALL!r}: ...}})"
+            found += [unanswered(n.id, how) for n in flow.nodes if n.type == "SUBFLOW"]
         return found
 
     def reaction(self, node_id: str, contact: Mapping[str, Any]) -> Reaction:

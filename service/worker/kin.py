@@ -3,8 +3,8 @@
 An execution that has ended and is marked as owing tells the one that waits for it, and cancels
 those that it had started to wait for; then the mark is taken away. The runner does so at once; the
 sweep finds by the mark what it leaves undone, because it died in between or the end was someone
-else's doing. Doing it twice changes nothing. May import `flowkit`, `service.store.base` and
-`service.events`.
+else's doing. Doing it twice changes nothing. May import `flowkit`, `service.store.base`,
+`service.faults` and `service.events`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from flowkit.errors import NotFound
 from flowkit.execution import TERMINAL, UNRESOLVED, Answer, Execution, PageKey, Patch
 from flowkit.flow import Flow
 from flowkit.kin import calls, parent_of, told
+from service import faults
 from service.events import cancel, give
 from service.store.base import Store
 
@@ -72,6 +73,7 @@ class Kin:
 
     def settle(self, execution_id: str, now: datetime) -> None:
         """Do what follows for others from what has become of an execution; never raises."""
+        faults.hit("before_settle")
         try:
             self._settle(execution_id, now)
         except Exception as error:
