@@ -27,11 +27,10 @@ def awaiting(flow: Flow, branch: Branch, run: NodeRun, scope: Scope) -> Await | 
         return None
     scope.key = run.idempotency_key
     try:
-        step = node.run(scope)
+        said = node.run(scope)
     except Exception:  # it ran once; now nobody can say any more what it waits for
         return None
-    if isinstance(step, Effect):
-        step = step.then
+    step = said.then if isinstance(said, Effect) else said
     return step if isinstance(step, Await) else None
 
 

@@ -76,8 +76,8 @@ class Next:
 class Wait:
     """Go on by `handle` at the moment `until`; the node run is ``waiting`` till then.
 
-    With `again` the node is asked anew then, and may wait once more: whoever wakes late goes on only
-    if it is still right.
+    With `again` the node is asked anew then, and may wait once more: whoever wakes late goes on
+    only if it is still right.
     """
 
     until: datetime

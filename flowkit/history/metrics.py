@@ -71,12 +71,12 @@ def zone_table(node_runs: pd.DataFrame) -> pd.DataFrame:
     told = [_zone(result) for result in node_runs["result"]]
     table = pd.DataFrame(
         {
-            "flow_id": node_runs["flow_id"].astype(TEXT),
-            "node_id": node_runs["node_id"].astype(TEXT),
-            "source": pd.array([facts.get("timeZoneFrom") for facts in told], dtype=TEXT),
-            "unknown": pd.array([facts.get("timeZoneUnknown") for facts in told], dtype=TEXT),
+            "flow_id": node_runs["flow_id"],
+            "node_id": node_runs["node_id"],
+            "source": [facts.get("timeZoneFrom") for facts in told],
+            "unknown": [facts.get("timeZoneUnknown") for facts in told],
         }
-    )
+    ).astype({"source": TEXT, "unknown": TEXT})
     table = table[table["source"].notna()]
     keys = list(table.columns)
     return table.groupby(keys, dropna=False).size().reset_index(name="count")
