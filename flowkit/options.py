@@ -102,20 +102,29 @@ class QuietHours:
             message = "It is quiet all day, every day: no message would ever go out."
             yield Problem("settings.quiet_hours", "/ends", message)
 
-    @property
-    def longest(self) -> float:
-        """Seconds for which a message can be held back, at most."""
+    def longest(self, trying: float = 0.0) -> float:
+        """Return the seconds for which a message can be held back, at most.
+
+        One that is tried for `trying` seconds can be held back by several nights.
+        """
         if self.policy == "skip":
             return 0.0
+        quiet = self._quiet
+        between = max(DAY - quiet % DAY - SHIFT, 60.0)
+        return (quiet + SHIFT) * (1 + trying // between)
+
+    @property
+    def _quiet(self) -> float:
+        """Seconds from the beginning of the quiet to its end, if clocks are not changed."""
         first, last = read_time(self.starts), read_time(self.ends)
         minutes = (last.hour - first.hour) * 60 + last.minute - first.minute
         if minutes:
-            return minutes * 60 % DAY + SHIFT
+            return minutes * 60 % DAY
         places = {WEEKDAYS.index(day) for day in self.days}
         in_a_row = max(
             next(n for n in range(1, 8) if (place + n) % 7 not in places) for place in places
         )
-        return in_a_row * DAY + SHIFT
+        return in_a_row * DAY
 
     def holds(self, ctx: Context) -> Wait | Next | None:
         """Return what becomes of a message now; None when it may go out."""

@@ -27,7 +27,7 @@ from flowkit.execution import (
 )
 from flowkit.inbox import awaiting, first_fit, went_on_with
 from flowkit.joins import closing, fork_of
-from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, Outcome, Wait
+from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, NodeType, Outcome, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import POLICY, again, in_series
 from flowkit.scope import Scope
@@ -221,9 +221,10 @@ class Walk(Working):
             elif isinstance(step, Wait):
                 run = self.record(branch, key, known, "waiting")
                 run.result, run.source_handle = told_since(run, step.result), step.handle
-                branch.status, branch.resume_at = "waiting", step.until
-                ahead = [node_id] if step.again else self.flow.targets(node_id, step.handle)
-                branch.resume_data = resume_data(branch, ahead)
+                self.hold(branch, step)
+                if not step.again:
+                    ahead = self.flow.targets(node_id, step.handle)
+                    branch.resume_data = resume_data(branch, ahead)
                 return
             elif isinstance(step, Await):
                 run = self.record(branch, key, known, "waiting")
@@ -239,12 +240,17 @@ class Walk(Working):
     def asked(self, node_id: str, scope: Scope) -> Any:
         """Return what a node decides, or that it may not do its work now."""
         node = self.flow.behaviour(node_id)
+        return self.held(node, scope) or node.run(scope)
+
+    def held(self, node: NodeType, scope: Scope) -> Wait | Next | None:
+        """Return what becomes of a message in quiet hours; None of all else."""
         quiet = self.flow.options.quiet_hours
-        if quiet is not None and node.sends() is not None:
-            held = quiet.holds(scope)
-            if held is not None:
-                return held
-        return node.run(scope)
+        return None if quiet is None or node.sends() is None else quiet.holds(scope)
+
+    def hold(self, branch: Branch, step: Wait) -> None:
+        """Let a branch wait in front of its node, which is asked anew then."""
+        branch.status, branch.resume_at = "waiting", step.until
+        branch.resume_data = resume_data(branch, [branch.current_node_id])
 
     def checked(self, branch: Branch, said: Any) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what a node decided, in a form that can be kept; raise unless it can be done.
@@ -378,12 +384,19 @@ class Walk(Working):
         effect = self.effect(branch, run)
         unknowns = sum(a["status"] == "unknown" for a in run.attempts)
         if effect is not None and effect.on_unknown == "resend" and unknowns < RESENDS:
-            if not self.room(branch):
+            held = self.held(self.flow.behaviour(branch.current_node_id), self.scope(branch))
+            if held is None and not self.room(branch):
                 return
-            anew = again(replace(run, status="unknown", end_time=self.now), POLICY)
-            self.rewrite(run, **anew, status="running", start_time=self.now, end_time=None)
-            self.perform(branch, self.runs[run.idempotency_key], effect)
-            return
+            if not isinstance(held, Next):
+                anew = again(replace(run, status="unknown", end_time=self.now), POLICY)
+                anew |= {"start_time": self.now, "end_time": None}
+                if held is not None:
+                    self.rewrite(run, **anew, status="waiting")
+                    self.hold(branch, held)
+                    return
+                self.rewrite(run, **anew, status="running")
+                self.perform(branch, self.runs[run.idempotency_key], effect)
+                return
         message = f"whether it happened is not known: {said}; retry it by hand if it did not"
         self.fail(
             branch,

@@ -74,15 +74,15 @@ class Subject:
         return found
 
     @cached_property
-    def _quiet(self) -> float:
-        """Seconds for which the settings can hold a message back."""
-        quiet = parse(QuietHours, self.flow.settings.get("quietHours"))[0]
-        return 0.0 if quiet is None else quiet.longest
+    def _quiet(self) -> QuietHours | None:
+        return parse(QuietHours, self.flow.settings.get("quietHours"))[0]
 
     def held(self, index: int) -> float:
         """Return for how many seconds the settings can keep a node from beginning."""
         made = self.made[index]
-        return 0.0 if made is None or made.sends() is None else self._quiet
+        if made is None or made.sends() is None or self._quiet is None:
+            return 0.0
+        return self._quiet.longest(made.takes(None)[1])
 
     def takes(self, index: int, handle: str | None) -> tuple[float, float]:
         """Return how many seconds a node takes, at least and at most, that is left by `handle`."""

@@ -104,8 +104,8 @@ class Kin:
         for run, child in calls(flow, execution):
             if (run.result or {}).get("status") in TERMINAL:
                 continue
-            if not ended and run.status in (*UNRESOLVED, "waiting"):
-                continue
+            if not ended and run.status not in ("completed", "cancelled"):
+                continue  # it waits, or may yet try again to start it
             if cancel(self._store, child, now=now):
                 self.settle(child, now)
             elif run.status in UNRESOLVED and now - run.start_time < BEGINNING:

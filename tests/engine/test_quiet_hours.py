@@ -15,7 +15,7 @@ from flowkit import engine
 from flowkit.nodetype import Outcome, Wait
 from flowkit.options import QuietHours
 from flowkit.zones import WEEKDAYS
-from tests.engine.driver import PAYLOAD, REFUSED, SAY, SENT, World, flow_of
+from tests.engine.driver import PAYLOAD, REFUSED, SAY, SAY_AGAIN, SENT, World, flow_of
 from tests.nodes.test_calendar import Here
 
 NIGHT = {"starts": "21:00", "ends": "09:00"}
@@ -103,6 +103,22 @@ def test_another_attempt_is_held_back_too_and_counted() -> None:
     assert here.run_of("hello").retry_count == 1
 
 
+@pytest.mark.parametrize("policy", ["defer", "skip"])
+def test_what_may_be_lost_is_sent_again_only_after_the_quiet(policy: str) -> None:
+    flow = quiet(flow_of({"hello": SAY_AGAIN}, "start > hello > end"), policy=policy)
+    here = world(flow, at(20, 59), outcomes=lambda p: SENT if p.attempt else None)
+    here.run()
+    here.now = at(21, 5)
+    if policy == "skip":  # nobody knows whether it was sent, and now it may not be
+        assert here.run("b").status == "failed"
+        assert here.error("hello") == "outcome_unknown"
+        return
+    assert here.run("b").resume_at == at(9, day=7)
+    here.now = at(9, day=7)
+    assert here.run("b").status == "completed"
+    assert [p.attempt for p in here.performed] == [0, 1]
+
+
 def test_what_is_held_back_can_be_cancelled() -> None:
     here = world(HELLO, at(22))
     here.run()
@@ -144,8 +160,17 @@ def test_quiet_ends_no_later_than_is_proved(
     held = hours.holds(Here(now, zone))
     if held is not None:
         assert isinstance(held, Wait)
-        assert now < held.until <= now + timedelta(seconds=hours.longest)
+        assert now < held.until <= now + timedelta(seconds=hours.longest())
         assert hours.holds(Here(held.until, zone)) is None
+
+
+def test_a_message_that_is_tried_for_days_can_be_held_back_by_several_nights() -> None:
+    hours = QuietHours(starts="21:00", ends="09:00")
+    assert hours.longest() == hours.longest(3_600) == 14 * 3_600
+    assert hours.longest(86_400) >= 2 * hours.longest()
+    days = QuietHours(starts="00:00", ends="00:00", days=["saturday", "sunday"])
+    assert days.longest() == 50 * 3_600
+    assert QuietHours(starts="21:00", ends="09:00", policy="skip").longest() == 0
 
 
 WINDOW = ("SENDING_WINDOW", {"opens": "09:00", "closes": "18:00", "timeZone": "Asia/Kolkata"})
