@@ -1,4 +1,4 @@
-"""The settings of a flow: who may enter, what makes contacts leave, what a failure means.
+"""The settings of a flow: who may enter, who leaves, when no message goes, what a failure means.
 
 Declared once, as a config is; `Flow.settings` is the JSON form. May import `duration`, `fields`,
 `nodetype`, `scope`, `execution`, `zones`, `problems`, `errors`, `wire`.

@@ -212,3 +212,12 @@ def test_a_simulation_and_a_trial_keep_the_quiet() -> None:
     found = fk.simulate(flow, [contact], at=datetime(2026, 1, 6, 18, tzinfo=UTC))
     (sent,) = found.node_runs.query("node_id == 'hi'").to_dict("records")
     assert sent["end_time"].isoformat().startswith("2026-01-07T03:30:00.")
+
+
+def test_code_and_differences_tell_of_quiet_hours() -> None:
+    flow = fk.Flow("Hi", trigger="t", settings={"quietHours": NIGHT}).send(text="Hi").end()
+    names: dict[str, Any] = {}
+    exec(flow.to_python(), names)
+    assert names["flow"].to_dict() == flow.to_dict()
+    later = flow.replace(settings={"quietHours": NIGHT | {"starts": "22:00"}})
+    assert '~ flow /settings/quietHours/starts: "21:00" -> "22:00"' in str(flow.diff(later))
