@@ -174,6 +174,26 @@ def test_what_ended_while_nobody_looked_is_told_by_the_sweep(
     assert stage.effects.performed.count("x0_ok") == 1
 
 
+def test_a_subflow_that_ends_before_its_start_is_recorded(stage: Stage, flows: Flows) -> None:
+    child = fk.Flow("Ask", trigger="child").set_variable({"size": "S"}).end()
+    stage.store.insert_flow(published(child, "child"), publish=True)
+    stage.start(calling())
+    make = flows.perform
+
+    def answer(performance: Performance) -> Outcome:
+        if performance.effect.kind not in KINDS:
+            return DONE
+        said = make(performance)
+        stage.wait_for("completed")
+        until(lambda: not stage.store.list_owing(limit=9), seconds=PATIENCE, what="it has told")
+        return said
+
+    stage.effects.answer = answer
+    stage.run(stage.runner())
+    stage.wait_for("completed", 2)
+    assert stage.run_of("sub").result["vars"] == {"size": "S"}
+
+
 def test_a_failed_subflow_leads_out_by_failed(stage: Stage, flows: Flows) -> None:
     refused = {"code": "refused", "message": "no", "transient": False}
     make = flows.perform
