@@ -26,7 +26,7 @@ from flowkit.execution import (
 from flowkit.flow import Flow
 from flowkit.problems import Problem, pointer
 from flowkit.size import growth_of_branch, size_of_run
-from flowkit.turn import resume_data
+from flowkit.turn import asks_again, resume_data
 
 
 def retry(
@@ -204,7 +204,8 @@ def _go_on_in(
     for branch in others:
         run = _run_of(branch, runs)
         node = branch.current_node_id
-        ahead = [node] if run.status == "failed" else version.targets(node, run.source_handle)
+        here = run.status == "failed" or asks_again(branch)
+        ahead = [node] if here else version.targets(node, run.source_handle)
         put(patch, branch, "waiting", resume_data(branch, ahead), branch.resume_at)
     patch.flow_version = version.version
 

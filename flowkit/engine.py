@@ -218,8 +218,8 @@ def evidence(
     blind = run.status == "failed" and (run.error or {}).get("code") == OUTCOME_UNKNOWN
     if run.retry_count != attempt or outcome.status == "unknown":
         return None
-    if outcome.until is not None:  # whoever asks again is told again, and waits
-        return None
+    if outcome.until is not None or outcome.awaits:
+        return None  # whoever asks again is told again, and waits
     if run.status not in UNRESOLVED and not blind:
         return None
     told = kept_of(outcome, limits.result_bytes)

@@ -113,7 +113,8 @@ class Execution:
     ``context`` is ``{"trigger": payload, "contact": object or null}``, frozen at the start.
     ``open``, ``waiting`` and ``failed`` count branches; ``revision`` counts commits; ``bytes`` is
     its size by the estimate of `flowkit.size`. ``inbox`` holds the events that its flow listens
-    for, in the order in which they came.
+    for, in the order in which they came. ``owes`` is whether its end concerns other executions:
+    one that waits for it, or those that it waits for.
 
     ``ended_by`` says what ended it before all its branches came to an END: ``{reason, ...}``, the
     reason being ``goal``, ``exit`` or ``failure``. Where it names a ``branchId``, that branch and
@@ -140,6 +141,7 @@ class Execution:
     revision: int = field(default=0, metadata=INTERNAL)
     bytes: int = field(default=0, metadata=INTERNAL)
     inbox: list[Received] = field(default_factory=list, metadata=INTERNAL)
+    owes: bool = field(default=False, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +270,8 @@ class Patch:
         also reopen an ended execution.
     ended_by : dict, optional
         What ends the execution, for its record; the branches are moved besides.
+    owes : bool, optional
+        Whether the end of the execution concerns others, from now on.
     flow_version : int, optional
         The version to which the execution is pinned from now on.
     cancel : bool
@@ -291,6 +295,7 @@ class Patch:
     bytes: int = 0
     revision: int | None = None
     ended_by: dict[str, Any] | None = None
+    owes: bool | None = None
     flow_version: int | None = None
     cancel: bool = False
     durable: bool = False

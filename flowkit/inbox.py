@@ -11,7 +11,7 @@ from typing import Any
 from flowkit.errors import NodeFailed
 from flowkit.execution import Branch, NodeRun, Received, of_one_line
 from flowkit.flow import Flow
-from flowkit.nodetype import Await
+from flowkit.nodetype import Await, Effect, Next
 from flowkit.outcome import kept
 from flowkit.scope import Scope
 from flowkit.wire import iso
@@ -20,15 +20,17 @@ EVENT_ID = "eventId"
 """Where a run's result names the event."""
 
 
-def awaiting(flow: Flow, branch: Branch, scope: Scope) -> Await | None:
-    """Return what a branch that waits at its node waits for; None where it is only the time."""
+def awaiting(flow: Flow, branch: Branch, run: NodeRun, scope: Scope) -> Await | None:
+    """Return what a branch that waits with a run waits for; None where it is only the time."""
     node = flow.behaviour(branch.current_node_id)
     if not node.listens():
         return None
+    scope.key = run.idempotency_key
     try:
-        step = node.run(scope)
+        said = node.run(scope)
     except Exception:  # it ran once; now nobody can say any more what it waits for
         return None
+    step = said.then if isinstance(said, Effect) else said
     return step if isinstance(step, Await) else None
 
 
@@ -64,11 +66,14 @@ def first_fit(
 def went_on_with(event: Received, step: Await, most: int) -> dict[str, Any]:
     """Return the changes of a run that goes on with an event; its result has at most `most` bytes.
 
-    ``nodes.<id>.event`` is the payload from then on.
+    ``nodes.<id>.event`` is the payload from then on, unless the node makes something else of it.
     """
     about = {EVENT_ID: event.id, "receivedAt": iso(event.at)}
+    said = Next(step.received, {"event": event.payload})
+    if step.taken is not None:
+        said = step.taken(event.payload)
     try:
-        result = kept(about | {"event": event.payload}, most)
+        result = kept(about | (said.result or {}), most)
     except NodeFailed as failure:
         result = about | {"omitted": failure.message}
-    return {"status": "completed", "result": result, "source_handle": step.received}
+    return {"status": "completed", "result": result, "source_handle": said.handle}

@@ -189,6 +189,7 @@ def _committed(
         inbox=[*execution.inbox, *patch.receive] if patch.receive else execution.inbox,
         revision=execution.revision + 1,
         ended_by=patch.ended_by or execution.ended_by,
+        owes=execution.owes if patch.owes is None else patch.owes,
         updated_at=now,
         ended_at=ended_at if status in TERMINAL else None,
     )

@@ -61,22 +61,28 @@ class Next:
     """Go on at once by `handle`, with a result for the history and changes of ``vars``.
 
     With `ends` the execution is over: all other branches end where they are, and this one goes on
-    to its END.
+    to its END. With `suppressed` a limit did not let the node do its work, and its run says so.
     """
 
     handle: str | None = None
     result: dict[str, Any] | None = None
     vars: dict[str, Any] | None = None
     ends: bool = False
+    suppressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Go on by `handle` at the moment `until`; the node run is ``waiting`` till then."""
+    """Go on by `handle` at the moment `until`; the node run is ``waiting`` till then.
+
+    With `again` the node is asked anew then, and may wait once more: whoever wakes late goes on
+    only if it is still right.
+    """
 
     until: datetime
     handle: str | None = None
     result: dict[str, Any] | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,9 @@ class Await:
         Condition on the scope and the event, which it sees as ``event``.
     handle, received : str, optional
         The ways out.
+    taken : callable, optional
+        Makes of the event's payload the way out and the result, in place of `received` and the
+        event itself.
     """
 
     event: str
@@ -103,6 +112,7 @@ class Await:
     match: Any = None
     handle: str | None = "timeout"
     received: str | None = "received"
+    taken: Callable[[Any], Next] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +133,8 @@ class Effect:
         The way out on success.
     retry : RetryPolicy, optional
         How often and how soon it is tried again after a transient error; not at all without.
+    then : Await, optional
+        What the branch waits for afterwards, when the outcome says that it `awaits`.
     """
 
     kind: str
@@ -131,6 +143,7 @@ class Effect:
     on_unknown: Literal["fail", "resend"] = "fail"
     handle: str | None = None
     retry: RetryPolicy = ONCE
+    then: Await | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +172,8 @@ class Outcome:
         The way out, where it is not the effect's own.
     until : datetime, optional
         The moment at which the branch goes on; at once without.
+    awaits : bool
+        Whether the branch now waits for what the effect has set in motion: see `Effect.then`.
     """
 
     status: Literal["completed", "failed", "unknown", "suppressed"]
@@ -166,6 +181,7 @@ class Outcome:
     error: dict[str, Any] | None = None
     handle: str | None = None
     until: datetime | None = None
+    awaits: bool = False
 
 
 class Way(NamedTuple):

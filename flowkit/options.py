@@ -1,7 +1,7 @@
-"""The settings of a flow: who may enter, what makes contacts leave, what a failure means.
+"""The settings of a flow: who may enter, who leaves, when no message goes, what a failure means.
 
 Declared once, as a config is; `Flow.settings` is the JSON form. May import `duration`, `fields`,
-`scope`, `execution`, `problems`, `errors`.
+`nodetype`, `scope`, `execution`, `zones`, `problems`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from flowkit.duration import Duration
 from flowkit.errors import Invalid
 from flowkit.fields import field, parse, specs
+from flowkit.nodetype import Next, Wait
 from flowkit.problems import Problem, errors, pointer
+from flowkit.wire import iso
+from flowkit.zones import DAY, SHIFT, WEEKDAYS, Weekday, hours, read_time, zone_for
 
 if TYPE_CHECKING:
     from flowkit.execution import Received
+    from flowkit.nodetype import Context
     from flowkit.scope import Scope
 
 
@@ -77,6 +81,67 @@ class GoalEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuietHours:
+    """Hours of the day, in the contact's zone, in which the flow sends no message."""
+
+    starts: str = field(help="Time of day from which it is quiet, such as 21:00.", kind="time")
+    ends: str = field(
+        help="Time of day until which it is; before `starts` it is that of the day after.",
+        kind="time",
+    )
+    days: Sequence[Weekday] = field(
+        WEEKDAYS, help="Weekdays on which the quiet begins.", min_length=1, max_length=7
+    )
+    policy: Literal["defer", "skip"] = field(
+        "defer", help="What becomes of a message then: it waits until they end, or is not sent."
+    )
+
+    def check(self) -> Iterable[Problem]:
+        """Require a time in which messages go out."""
+        if self.starts == self.ends and set(self.days) == set(WEEKDAYS):
+            message = "It is quiet all day, every day: no message would ever go out."
+            yield Problem("settings.quiet_hours", "/ends", message)
+
+    def longest(self, trying: float = 0.0) -> float:
+        """Return the seconds for which a message can be held back, at most.
+
+        One that is tried for `trying` seconds can be held back by several nights.
+        """
+        if self.policy == "skip":
+            return 0.0
+        quiet = self._quiet
+        between = max(DAY - quiet % DAY - SHIFT, 60.0)
+        return (quiet + SHIFT) * (1 + trying // between)
+
+    @property
+    def _quiet(self) -> float:
+        """Seconds from the beginning of the quiet to its end, if clocks are not changed."""
+        first, last = read_time(self.starts), read_time(self.ends)
+        minutes = (last.hour - first.hour) * 60 + last.minute - first.minute
+        if minutes:
+            return minutes * 60 % DAY
+        places = {WEEKDAYS.index(day) for day in self.days}
+        in_a_row = max(
+            next(n for n in range(1, 8) if (place + n) % 7 not in places) for place in places
+        )
+        return in_a_row * DAY
+
+    def holds(self, ctx: Context) -> Wait | Next | None:
+        """Return what becomes of a message now; None when it may go out."""
+        zone = zone_for(None, ctx.contact, ctx.time_zone)
+        until = ctx.now
+        for start, end in hours(ctx.now, self.starts, self.ends, self.days, zone.info):
+            if start <= until < end:
+                until = end
+        if until == ctx.now:
+            return None
+        facts = {"quietHours": zone.facts() | {"until": iso(until)}}
+        if self.policy == "skip":
+            return Next(result=facts, suppressed=True)
+        return Wait(until=until, result=facts, again=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The settings of a flow."""
 
@@ -87,6 +152,9 @@ class Options:
     goal: GoalEvent | None = field(None, help="The event for which the flow is made.")
     time_zone: str | None = field(
         None, help="Zone of contacts that have none, such as America/Sao_Paulo.", kind="zone"
+    )
+    quiet_hours: QuietHours | None = field(
+        None, help="Hours in which no message of the flow goes out."
     )
     on_failure: Literal["continue", "end"] = field(
         "continue",

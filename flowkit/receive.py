@@ -76,7 +76,7 @@ def receive(
         if run is None:
             continue
         scope = Scope(flow, execution, branch, runs, now)
-        step = awaiting(flow, branch, scope)
+        step = awaiting(flow, branch, run, scope)
         if step is None or first_fit(step, branch, scope, (event,), runs) is None:
             continue
         most = min(limits.result_bytes, max(left, OUTCOME_BYTES))

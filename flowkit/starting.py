@@ -1,7 +1,7 @@
-"""An execution that another one starts for the same contact: START_FLOW, for every driver.
+"""An execution that another one starts for the same contact, for every driver.
 
 Owns how deep they may follow each other, and what each knows of the one before.
-May import `engine`, `execution`, `flow`, `size`, `errors`.
+May import `engine`, `execution`, `flow`, `kin`, `size`, `errors`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 from flowkit import engine
 from flowkit.engine import Limits
 from flowkit.errors import NotFound
-from flowkit.execution import Execution, derived_id
+from flowkit.execution import Execution
 from flowkit.flow import Flow
+from flowkit.kin import STARTED_BY, child_id
 from flowkit.size import size_of_execution
 
 MAX_DEPTH = 10
@@ -30,8 +31,11 @@ def started_by(
     *,
     now: datetime,
     limits: Limits,
+    waits: bool = False,
 ) -> Execution | None:
     """Return the execution of `flow` that an effect under `key` asks for; always the same one.
+
+    With `waits`, its end concerns the one that asks.
 
     Returns
     -------
@@ -45,18 +49,20 @@ def started_by(
     NotFound
         When too many executions have started one another.
     """
-    depth = asking.context.get("startedBy", {}).get("depth", 0) + 1
+    depth = asking.context.get(STARTED_BY, {}).get("depth", 0) + 1
     if depth > MAX_DEPTH:
         raise NotFound(f"{MAX_DEPTH} executions have started one another in a row already")
     execution = engine.start(
         flow,
         request["payload"],
-        execution_id=derived_id(asking.id, key),
+        execution_id=child_id(asking.id, key),
         now=now,
         limits=limits,
         contact=request["contact"],
     )
     if execution is not None:
-        execution.context["startedBy"] = {"executionId": asking.id, "depth": depth}
+        by = {"executionId": asking.id, "depth": depth}
+        execution.context[STARTED_BY] = by | ({"waits": True} if waits else {})
+        execution.owes = waits
         execution.bytes = size_of_execution(execution)
     return execution

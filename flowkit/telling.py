@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from flowkit.engine import Received
-from flowkit.execution import Execution
+from flowkit.execution import Execution, run_at
 from flowkit.flow import Flow
 from flowkit.inbox import awaiting
 from flowkit.jsonlogic import evaluate
@@ -222,7 +222,8 @@ def _held(
                 if rule.event == event.type and rule.when is not None:
                     yield _held_against(rule.when, scope, event)
         if branch.status == "waiting":
-            step = awaiting(flow, branch, scope)
+            run = run_at(branch, runs.values())
+            step = awaiting(flow, branch, run, scope) if run is not None else None
             if step is not None and step.event == event.type and step.match is not None:
                 yield _held_against(step.match, scope, event)
 

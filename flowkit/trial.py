@@ -3,8 +3,8 @@
 Owns `test` for tests of flows, and what `Flow.explain` gives: the engine itself under a virtual
 clock, with each node's decision written down, the rule and the values that led to it. How it is
 told stands in `telling`.
-May import `telling`, `course`, `engine`, `execution`, `flow`, `nodetype`, `errors`, `problems`,
-`watching`, `wire`, `world`.
+May import `telling`, `course`, `engine`, `execution`, `flow`, `kin`, `nodetype`, `errors`,
+`problems`, `watching`, `wire`, `world`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from flowkit.engine import Performance, Received
 from flowkit.errors import Invalid, NotFound
 from flowkit.execution import Execution, NodeRun, run_order
 from flowkit.flow import Flow
+from flowkit.kin import unanswered
 from flowkit.ledger import received
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
@@ -272,6 +273,11 @@ class Trial:
             if moment < self.start:
                 message = "An event that comes before the start is not received."
                 found.append(Problem("trial.event", f"/events/{number}", message))
+        found += [
+            unanswered(node.id, f"by ending({node.id!r}, ...)")
+            for node in self.flow.nodes
+            if node.type == "SUBFLOW" and node.id not in self.outcomes
+        ]
         if found:
             raise Invalid(found)
         flow = self.flow.replace(id=self.flow.id or NAME, version=self.flow.version or 1)

@@ -97,6 +97,12 @@ class Turn:
     crowded: bool = False
 
 
+def asks_again(branch: Branch) -> bool:
+    """Return whether a branch that waits comes back to the node where it is."""
+    ahead = (branch.resume_data or {}).get("nextNodeIds")
+    return bool(ahead == [branch.current_node_id])
+
+
 def resume_data(branch: Branch, next_node_ids: Iterable[str]) -> dict[str, Any]:
     """Return what a branch that was asked to resume at these nodes needs to know."""
     return {

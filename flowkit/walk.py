@@ -2,11 +2,12 @@
 
 Owns what becomes of a branch in a turn. `engine` is its public face.
 May import `working`, `turn`, `size`, `byhand`, `joins`, `flow`, `nodetype`, `inbox`, `ending`,
-`outcome`, `retry`, `execution`, `errors`, `wire`.
+`outcome`, `retry`, `scope`, `execution`, `errors`, `wire`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,13 +22,15 @@ from flowkit.execution import (
     Arrival,
     Branch,
     NodeRun,
+    RunStatus,
     idempotency_key,
 )
 from flowkit.inbox import awaiting, first_fit, went_on_with
 from flowkit.joins import closing, fork_of
-from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, Outcome, Wait
+from flowkit.nodetype import Arrive, Await, Effect, Gather, Next, NodeType, Outcome, Wait
 from flowkit.outcome import error_of, kept, kept_of
 from flowkit.retry import POLICY, again, in_series
+from flowkit.scope import Scope
 from flowkit.size import (
     BRANCH_BYTES,
     OUTCOME_BYTES,
@@ -36,7 +39,7 @@ from flowkit.size import (
     size_of,
     size_of_names,
 )
-from flowkit.turn import Ended, Performance, resume_data
+from flowkit.turn import Ended, Performance, asks_again, resume_data
 from flowkit.wire import later
 from flowkit.working import Working
 
@@ -69,8 +72,11 @@ class Walk(Working):
                 self.failed(branch, run)
             elif self.due(branch):
                 self.queue.append(branch)
+        elif run.status == "waiting" and asks_again(branch):
+            if self.due(branch):
+                self.queue.append(branch)
         elif run.status == "waiting":
-            step = awaiting(self.flow, branch, self.scope(branch))
+            step = awaiting(self.flow, branch, run, self.scope(branch))
             if step is None or not self.received(branch, run, step):
                 if not self.due(branch, ever=step is None or step.until is not None):
                     return
@@ -86,6 +92,16 @@ class Walk(Working):
             # The outcome came to light after the branch had been given up: go on from it.
             branch.resume_at = branch.resume_data = None
             self.follow(branch, run)
+
+    def listen(
+        self, branch: Branch, run: NodeRun, step: Await | None, ahead: Iterable[str]
+    ) -> None:
+        """Wait for an event, or go on with it where it has come already."""
+        if step is not None and self.received(branch, run, step):
+            branch.resume_at = None
+            self.follow(branch, self.runs[run.idempotency_key])
+        else:
+            branch.status, branch.resume_data = "waiting", resume_data(branch, ahead)
 
     def received(self, branch: Branch, run: NodeRun, step: Await) -> bool:
         """Complete the run of a branch that waits for an event, if one has come for it."""
@@ -137,7 +153,15 @@ class Walk(Working):
             error = {"code": "handle_unconnected", "message": message, "transient": False}
             self.fail(branch, run, error, at)
             return
-        told: dict[str, Any] = {"result": outcome.result, "source_handle": handle}
+        result = told_since(run, outcome.result)
+        told: dict[str, Any] = {"result": result, "source_handle": handle}
+        if outcome.awaits:
+            self.rewrite(run, status="waiting", **told)
+            run = self.runs[run.idempotency_key]
+            step = awaiting(self.flow, branch, run, self.scope(branch))
+            branch.resume_at = later(step.until) if step and step.until else None
+            self.listen(branch, run, step, targets)
+            return
         if outcome.until is not None and outcome.until > self.now:
             self.rewrite(run, status="waiting", **told)
             branch.status, branch.resume_at = "waiting", later(outcome.until)
@@ -169,15 +193,16 @@ class Walk(Working):
                 if (reason := self.flow.options.exit_of(scope)) is not None:
                     self.ended_by, branch.status = reason, "cancelled"
                     return
-                step = self.checked(branch, self.flow.behaviour(node_id).run(scope))
+                step = self.checked(branch, self.asked(node_id, scope))
             except Exception as failure:  # a node type's own mistake must not stop the driver
                 run = self.record(branch, key, known, "failed", ended=True)
                 self.rewrite(run, error=error_of(failure))
                 self.failed(branch, self.runs[key])
                 return
             if isinstance(step, Next):
-                run = self.record(branch, key, known, "completed", ended=True)
-                run.result, run.source_handle = step.result, step.handle
+                status: RunStatus = "suppressed" if step.suppressed else "completed"
+                run = self.record(branch, key, known, status, ended=True)
+                run.result, run.source_handle = told_since(run, step.result), step.handle
                 if step.ends:
                     self.ended_by = by_goal(branch, run)
                 if step.vars:
@@ -195,25 +220,37 @@ class Walk(Working):
                 return
             elif isinstance(step, Wait):
                 run = self.record(branch, key, known, "waiting")
-                run.result, run.source_handle = step.result, step.handle
-                branch.status, branch.resume_at = "waiting", step.until
-                branch.resume_data = resume_data(branch, self.flow.targets(node_id, step.handle))
+                run.result, run.source_handle = told_since(run, step.result), step.handle
+                self.hold(branch, step)
+                if not step.again:
+                    ahead = self.flow.targets(node_id, step.handle)
+                    branch.resume_data = resume_data(branch, ahead)
                 return
             elif isinstance(step, Await):
                 run = self.record(branch, key, known, "waiting")
                 run.source_handle, branch.resume_at = step.handle, step.until
-                if self.received(branch, run, step):
-                    branch.resume_at = None
-                    self.follow(branch, self.runs[key])
-                else:
-                    ahead = self.flow.targets(node_id, step.handle)
-                    branch.status, branch.resume_data = "waiting", resume_data(branch, ahead)
+                self.listen(branch, run, step, self.flow.targets(node_id, step.handle))
                 return
             elif self.room(branch):
                 run = self.record(branch, key, known, "running")
                 run.source_handle = step.handle
                 self.perform(branch, run, step)
                 return
+
+    def asked(self, node_id: str, scope: Scope) -> Any:
+        """Return what a node decides, or that it may not do its work now."""
+        node = self.flow.behaviour(node_id)
+        return self.held(node, scope) or node.run(scope)
+
+    def held(self, node: NodeType, scope: Scope) -> Wait | Next | None:
+        """Return what becomes of a message in quiet hours; None of all else."""
+        quiet = self.flow.options.quiet_hours
+        return None if quiet is None or node.sends() is None else quiet.holds(scope)
+
+    def hold(self, branch: Branch, step: Wait) -> None:
+        """Let a branch wait in front of its node, which is asked anew then."""
+        branch.status, branch.resume_at = "waiting", step.until
+        branch.resume_data = resume_data(branch, [branch.current_node_id])
 
     def checked(self, branch: Branch, said: Any) -> Next | Wait | Await | Effect | Arrive | Gather:
         """Return what a node decided, in a form that can be kept; raise unless it can be done.
@@ -233,7 +270,12 @@ class Walk(Working):
             raise NodeFailed("node_error", message)
         step: Next | Wait | Await | Effect = said
         targets = self.flow.targets(node_id, step.handle)
-        for handle in (step.handle, step.received) if isinstance(step, Await) else (step.handle,):
+        ways = {step.handle}
+        if isinstance(step, Await):
+            ways.add(step.received)
+        elif isinstance(step, Effect) and step.then is not None:
+            ways.update(way.id for way in self.flow.behaviour(node_id).outputs())
+        for handle in ways:
             if not self.flow.targets(node_id, handle):
                 message = f"no edge leaves handle {handle!r} of node {node_id}"
                 raise NodeFailed("handle_unconnected", message)
@@ -331,6 +373,7 @@ class Walk(Working):
     def perform(self, branch: Branch, run: NodeRun, effect: Effect) -> None:
         """Ask the driver to perform an effect."""
         self.durable = True
+        self.owes = self.owes or effect.then is not None
         self.effects.append(
             Performance(branch.branch_id, run.idempotency_key, run.retry_count, effect)
         )
@@ -341,12 +384,19 @@ class Walk(Working):
         effect = self.effect(branch, run)
         unknowns = sum(a["status"] == "unknown" for a in run.attempts)
         if effect is not None and effect.on_unknown == "resend" and unknowns < RESENDS:
-            if not self.room(branch):
+            held = self.held(self.flow.behaviour(branch.current_node_id), self.scope(branch))
+            if held is None and not self.room(branch):
                 return
-            anew = again(replace(run, status="unknown", end_time=self.now), POLICY)
-            self.rewrite(run, **anew, status="running", start_time=self.now, end_time=None)
-            self.perform(branch, self.runs[run.idempotency_key], effect)
-            return
+            if not isinstance(held, Next):
+                anew = again(replace(run, status="unknown", end_time=self.now), POLICY)
+                anew |= {"start_time": self.now, "end_time": None}
+                if held is not None:
+                    self.rewrite(run, **anew, status="waiting")
+                    self.hold(branch, held)
+                    return
+                self.rewrite(run, **anew, status="running")
+                self.perform(branch, self.runs[run.idempotency_key], effect)
+                return
         message = f"whether it happened is not known: {said}; retry it by hand if it did not"
         self.fail(
             branch,
@@ -382,3 +432,8 @@ class Walk(Working):
         except Exception:  # it ran once; now not even its policies can be asked for
             return None
         return step if isinstance(step, Effect) else None
+
+
+def told_since(run: NodeRun, result: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a run's result with what it already told while it waited."""
+    return result if run.result is None else {**(result or {}), **run.result}

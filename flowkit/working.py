@@ -59,6 +59,8 @@ class Working:
     looked: bool = False
     """Whether something rests on what the inbox holds, or does not hold."""
     ended_by: dict[str, Any] | None = None
+    owes: bool = False
+    """Whether it began an effect that sets another execution in motion."""
     taken: int = 0
     """Bytes that this turn has taken so far, roughly; what the patch says is exact."""
 
@@ -114,13 +116,19 @@ class Working:
         *,
         ended: bool = False,
     ) -> NodeRun:
-        """Record that the branch runs its node: a new run, or the next attempt of a failed one."""
+        """Record that the branch runs its node: a new run, or the next attempt of a failed one.
+
+        One that has waited here before it could begin is the same attempt.
+        """
         asked_by = HAND if branch.resume_at is None else POLICY
         branch.resume_at = branch.resume_data = None
         if known is None:
             run = self.build_run(branch, key, status, ended=ended)
             self.runs[key] = self.new[key] = run
             return run
+        if known.status == "waiting":
+            self.rewrite(known, status=status, end_time=self.now if ended else None)
+            return self.runs[key]
         self.rewrite(
             known,
             **again(known, asked_by),
@@ -171,6 +179,7 @@ class Working:
             arrive=list(self.arrivals.values()),
             inbox=len(self.head.inbox) if self.looked else None,
             ended_by=self.ended_by,
+            owes=True if self.owes and not self.head.owes else None,
             durable=self.durable,
         )
         patch.bytes = growth_of(patch, self.claim)
@@ -195,5 +204,10 @@ class Working:
                 shared += 1
         head = self.head
         if held:
-            head = replace(head, open=head.open + patch.open, bytes=head.bytes + patch.bytes)
+            head = replace(
+                head,
+                open=head.open + patch.open,
+                bytes=head.bytes + patch.bytes,
+                owes=head.owes or self.owes,
+            )
         return Turn(patch, self.effects, Claim(head, held, self.runs), shared, self.crowded)

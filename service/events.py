@@ -81,7 +81,7 @@ def deliver(
                 delivery.problems.append(Problem("event.too_large", "", message, "warning"))
                 size = 0
             try:
-                if _receive(store, version, head, event, now, limits):
+                if give(store, version, head.id, event, now=now, limits=limits):
                     delivery.execution_ids.append(head.id)
             except FlowkitError as error:
                 problems = getattr(error, "problems", None)
@@ -110,18 +110,19 @@ def _listens(version: Callable[[str, int], Flow], head: Execution) -> Collection
         return ()
 
 
-def _receive(
+def give(
     store: Store,
     version: Callable[[str, int], Flow],
-    head: Execution,
+    execution_id: str,
     event: Received,
+    *,
     now: datetime,
     limits: Limits,
 ) -> bool:
     """Let one execution receive an event; return whether it has."""
     for _ in range(DECISIONS):
         try:
-            execution = store.get_execution(head.id)
+            execution = store.get_execution(execution_id)
         except NotFound:
             return False  # ended and removed
         flow = version(execution.flow_id, execution.flow_version)
@@ -132,7 +133,19 @@ def _receive(
         (answer,) = store.commit([patch], now=now)
         if answer.outcome == "ok":
             return True
-    raise Conflict(f"execution {head.id} keeps changing; it has not received the event")
+    raise Conflict(f"execution {execution_id} keeps changing; it has not received the event")
+
+
+def cancel(store: Store, execution_id: str, *, now: datetime) -> bool:
+    """Cancel an execution; return whether it was under way."""
+    for _ in range(DECISIONS):
+        try:
+            patch = engine.cancel(store.get_execution(execution_id), now=now)
+        except (Conflict, NotFound):
+            return False  # it has ended
+        if store.commit([patch], now=now)[0].outcome == "ok":
+            return True
+    raise Conflict(f"execution {execution_id} keeps changing")
 
 
 def finish(store: Store, flow: Flow, execution_id: str, *, now: datetime) -> None:

@@ -20,6 +20,7 @@ POINTS = (
     "after_commit",
     "before_effect",
     "after_effect",
+    "before_settle",
     "after_batch",
     "after_archive_write",
     "after_archive_verify",

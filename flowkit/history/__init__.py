@@ -20,7 +20,7 @@ from flowkit.history.frames import (
     node_runs,
     triggers,
 )
-from flowkit.history.metrics import node_table
+from flowkit.history.metrics import node_table, zone_table
 
 if TYPE_CHECKING:
     from flowkit.history.archive import Archive
@@ -37,6 +37,7 @@ __all__ = [
     "node_runs",
     "node_table",
     "triggers",
+    "zone_table",
 ]
 
 

@@ -5,9 +5,11 @@ Owns the tables made of the frames. Imports pandas and `history.frames`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from flowkit.history.frames import DURATION
+from flowkit.history.frames import DURATION, TEXT
 
 
 def node_table(node_runs: pd.DataFrame) -> pd.DataFrame:
@@ -48,3 +50,41 @@ def node_table(node_runs: pd.DataFrame) -> pd.DataFrame:
     table = table.sort_values(["flow_id", "place", "node_id"], ignore_index=True)
     table["median_duration"] = pd.to_timedelta(table["median_duration"], unit="ms")
     return table.drop(columns="place").astype({"median_duration": DURATION})
+
+
+def zone_table(node_runs: pd.DataFrame) -> pd.DataFrame:
+    """Return whose time zone counted, and which names of zones were none: contacts to be mended.
+
+    Parameters
+    ----------
+    node_runs : pandas.DataFrame
+        As `flowkit.history.node_runs` gives it; rows may have been left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each combination: ``flow_id``, ``node_id``, ``source`` (``node``, ``contact``,
+        ``flow`` or ``default``, which is UTC), ``unknown`` (string; the name that was passed over,
+        missing where none was) and ``count`` (int64, node runs). Of runs that did not look at a
+        calendar there is none.
+    """
+    told = [_zone(result) for result in node_runs["result"]]
+    table = pd.DataFrame(
+        {
+            "flow_id": node_runs["flow_id"],
+            "node_id": node_runs["node_id"],
+            "source": [facts.get("timeZoneFrom") for facts in told],
+            "unknown": [facts.get("timeZoneUnknown") for facts in told],
+        }
+    ).astype({"source": TEXT, "unknown": TEXT})
+    table = table[table["source"].notna()]
+    keys = list(table.columns)
+    return table.groupby(keys, dropna=False).size().reset_index(name="count")
+
+
+def _zone(result: Any) -> dict[str, Any]:
+    """Return the facts of the zone in a run's result: a calendar node's, or of quiet hours."""
+    if not isinstance(result, dict):
+        return {}
+    held = result.get("quietHours")
+    return held if isinstance(held, dict) else result

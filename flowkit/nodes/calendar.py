@@ -17,14 +17,9 @@ from flowkit.errors import NodeFailed
 from flowkit.fields import field
 from flowkit.nodetype import Context, Handle, Next, NodeType, Wait
 from flowkit.problems import Problem
-from flowkit.zones import Zone, at, read_time, zone_for
+from flowkit.zones import DAY, SHIFT, WEEKDAYS, Weekday, Zone, at, hours, read_time, zone_for
 
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 MAX_DAYS = MAX_SECONDS // 86_400
-_DAY = 86_400.0
-SHIFT = 7_200.0
-"""Seconds by which a local day can be longer or shorter; clocks are put on or back by an hour."""
 PAST = "past"
 """The way out of contacts that came too late."""
 
@@ -109,7 +104,7 @@ class DelayDays(InZone, NodeType, type="DELAY_DAYS", category="TIME", verb="dela
         """Return the days that are full for certain, and those that can be begun."""
         days = max(self.days, 1)
         least = self.days - (self.at is not None)
-        return max(least * _DAY - SHIFT, 0.0), (days + (self.at is not None)) * _DAY + SHIFT
+        return max(least * DAY - SHIFT, 0.0), (days + (self.at is not None)) * DAY + SHIFT
 
     def run(self, ctx: Context) -> Next | Wait:
         """Wait, counted from the local day of the arrival."""
@@ -323,16 +318,9 @@ class SendingWindow(
         return 0.0, _longest(self.days)
 
     def run(self, ctx: Context) -> Next | Wait:
-        """Pass, wait or leave."""
+        """Pass, wait or leave; who wakes when it has closed again waits for the next."""
         zone = self.zone(ctx)
-        today = ctx.now.astimezone(zone.info).date()
-        opens, closes = read_time(self.opens), read_time(self.closes)
-        for number in range(-1, 9):
-            day = today + timedelta(days=number)
-            if WEEKDAYS[day.weekday()] not in self.days:
-                continue
-            start = at(day, opens, zone.info)
-            end = at(day + timedelta(days=closes <= opens), closes, zone.info)
+        for start, end in hours(ctx.now, self.opens, self.closes, self.days, zone.info):
             if start <= ctx.now < end:
                 way = "open" if self.mode == "skip" else None
                 return Next(handle=way, result=zone.facts() | {"open": True})
@@ -340,14 +328,14 @@ class SendingWindow(
                 break
         if self.mode == "skip":
             return Next(handle="closed", result=zone.facts() | {"open": False})
-        return Wait(until=start, result=zone.facts() | {"open": False})
+        return Wait(until=start, result=zone.facts() | {"open": False}, again=True)
 
 
 def _longest(days: Sequence[str]) -> float:
     """Return the seconds that can pass from a moment to the next of some weekdays, and its end."""
     places = sorted({WEEKDAYS.index(day) for day in days})
     gaps = [(b - a) % 7 or 7 for a, b in zip(places, [*places[1:], places[0]], strict=True)]
-    return max(gaps) * _DAY + SHIFT
+    return max(gaps) * DAY + SHIFT
 
 
 def _till_moment(handle: str | None) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 Owns the model and its randomness. Every draw follows from (seed, contact, node, attempt), so that
 nothing depends on the order in which contacts are simulated, or on what happens to others.
-May import `expression`, `jsonlogic`, `nodetype`, `errors`, `problems`; pandas only in `fit`.
+May import `expression`, `jsonlogic`, `kin`, `nodetype`, `errors`, `problems`; pandas only in `fit`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from flowkit.engine import Performance
 from flowkit.expression import Expr
 from flowkit.flow import Flow
 from flowkit.jsonlogic import check_logic, evaluate, truthy
+from flowkit.kin import CALL, unanswered
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, pointer
 from flowkit.whatsapp import INBOUND, is_inbound
@@ -292,6 +293,9 @@ class Behaviour:
             if name not in NAMES or not (isinstance(event, str) and event):
                 message = f"names gives types of events to {', '.join(NAMES)}."
                 found.append(Problem("behaviour.name", pointer("names", name), message))
+        if CALL not in self.answers:
+            how = f"in Behaviour(answers={{{CALL!r}: ...}})"
+            found += [unanswered(n.id, how) for n in flow.nodes if n.type == "SUBFLOW"]
         return found
 
     def name(self, happened: str) -> str:

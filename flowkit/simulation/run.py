@@ -203,8 +203,7 @@ def simulate(
         until=to_ms(cut(until)) if until is not None else None,
         seed=seed,
         channel=channel,
-        # Who shares a turn looks at the contact as it was at the start.
-        share=share and not _changes_contact(flow),
+        share=share and _may_share(flow),
         payload=payload,
         eventful=eventful(flow, behaviour, repeats=repeats),
         tied=tie is not None,
@@ -251,7 +250,7 @@ def rerun(
         until=None,
         seed=seed,
         channel=None,
-        share=not _changes_contact(flow),
+        share=_may_share(flow),
         payload=None,
         eventful=happens,
         tied=tied,
@@ -262,8 +261,14 @@ def rerun(
     return _carried_out(plan, prices, 1 if happens and tied else processes)
 
 
-def _changes_contact(flow: Flow) -> bool:
-    return any(flow.behaviour(node.id).changes_contact for node in flow.nodes)
+def _may_share(flow: Flow) -> bool:
+    """Return whether executions may share turns.
+
+    Who shares a turn looks at the contact as it was at the start, and not at quiet hours.
+    """
+    if flow.options.quiet_hours is not None:
+        return False
+    return not any(flow.behaviour(node.id).changes_contact for node in flow.nodes)
 
 
 def _carried_out(

@@ -208,6 +208,7 @@ class MemoryStore:
         execution.failed += patch.failed
         execution.bytes += patch.bytes
         execution.ended_by = patch.ended_by or execution.ended_by
+        execution.owes = execution.owes if patch.owes is None else patch.owes
         if patch.flow_version is not None:
             execution.flow_version = patch.flow_version
         if patch.cancel:

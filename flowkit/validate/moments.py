@@ -179,7 +179,7 @@ def _carried(
                 behind = behind or _joined(moment, made.takes(handle))
             else:
                 entered = again if handle == AGAIN else done
-                behind = entered.after(made.takes(handle), made.hears(handle))
+                behind = entered.after(subject.takes(node, handle), made.hears(handle))
             parted[node, handle] = behind
             for target in targets:
                 if (node, target) in subject.shape.back:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from flowkit.flow import Flow
 from flowkit.problems import Problem
 from flowkit.validate import (
+    calls,
     codes,
     config,
     consent,
@@ -47,6 +48,7 @@ RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     graph.acyclic,
     joins.one_join_a_fork,
     joins.loops,
+    calls.no_recursion,
     graph.convergence,
     decisions.ways_that_are_never_taken,
     references.what_is_never_set,

@@ -1,6 +1,6 @@
 """The flow as the rules see it: its nodes by position, their handles, and the edges that hold.
 
-Imports `snapshot`, `flow`, `nodetype`, `nodes`, `fields`, `shape`, `problems`, `errors`.
+Imports `snapshot`, `flow`, `nodetype`, `nodes`, `options`, `fields`, `shape`, `problems`, `errors`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from flowkit.fields import parse
 from flowkit.flow import Flow
 from flowkit.nodes.control import Repeat
 from flowkit.nodetype import Handle, NodeType, node_type
+from flowkit.options import QuietHours
 from flowkit.problems import Problem, pointer
 from flowkit.shape import Shape, shape_of
 from flowkit.validate.snapshot import Templates
@@ -89,6 +90,23 @@ class Subject:
         for index, node in enumerate(self.flow.nodes):
             found.setdefault(node.id, index)
         return found
+
+    @cached_property
+    def _quiet(self) -> QuietHours | None:
+        return parse(QuietHours, self.flow.settings.get("quietHours"))[0]
+
+    def held(self, index: int) -> float:
+        """Return for how many seconds the settings can keep a node from beginning."""
+        made = self.made[index]
+        if made is None or made.sends() is None or self._quiet is None:
+            return 0.0
+        return self._quiet.longest(made.takes(None)[1])
+
+    def takes(self, index: int, handle: str | None) -> tuple[float, float]:
+        """Return how many seconds a node takes, at least and at most, that is left by `handle`."""
+        made = self.made[index]
+        least, most = (0.0, 0.0) if made is None else made.takes(handle)
+        return least, most + self.held(index)
 
     @cached_property
     def ways(self) -> list[dict[str | None, list[int]]]:

@@ -44,7 +44,7 @@ def timing(flow: Flow) -> list[Timing]:
             type=flow.nodes[node].type,
             earliest=at_least(moment.start.least),
             latest=bounded(moment.start.most),
-            window=verdict(moment),
+            window=verdict(moment, subject.held(node)),
         )
         for node in subject.order
         if (moment := found[node]) is not None

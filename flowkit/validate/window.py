@@ -82,7 +82,7 @@ def window(flow: Flow) -> list[Window]:
             Window(
                 node_id=flow.nodes[node].id,
                 sends=sends,
-                verdict=verdict(moment, made.takes(None)[1]),
+                verdict=verdict(moment, subject.takes(node, None)[1]),
                 youngest=at_least(moment.age.least),
                 oldest=None if moment.silent else bounded(moment.age.most),
             )
@@ -105,7 +105,7 @@ def free_messages(subject: Subject) -> Iterator[Problem]:
     for index, (made, moment) in enumerate(zip(subject.made, found, strict=True)):
         if made is None or moment is None or made.sends() != "free":
             continue
-        said = verdict(moment, made.takes(None)[1])
+        said = verdict(moment, subject.takes(index, None)[1])
         path, name = pointer("nodes", index), subject.show(index)
         if said == "closed":
             yield CLOSED.at(
@@ -126,8 +126,8 @@ def free_messages(subject: Subject) -> Iterator[Problem]:
             yield MAY_BE_CLOSED.at(
                 path,
                 f"At {name} the window may be closed: the contact's last message can be "
-                f"{words(moment.age.most)} old, and after 24 hours WhatsApp refuses free text. "
-                "Send a template there, or shorten the waits before.",
+                f"{words(moment.age.most + subject.held(index))} old, and after 24 hours WhatsApp "
+                "refuses free text. Send a template there, or shorten the waits before.",
             )
 
 

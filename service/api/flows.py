@@ -10,6 +10,7 @@ from flowkit import engine
 from flowkit.errors import Conflict
 from flowkit.execution import ExecutionFilter
 from flowkit.flow import Flow
+from flowkit.validate.calls import unknown_versions
 from service.api import publishing, saving
 from service.api.body import Blueprint, read_json
 from service.api.installation import Installation, installation
@@ -91,7 +92,9 @@ def create_flow(publication: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
     now = here.clock.now()
     document = read_json()
     flow_id = publishing.new_flow_id(document, now)
-    saved = publishing.save(document, flow_id, before=None, published=None, now=now)
+    saved = publishing.save(
+        document, flow_id, before=None, published=None, known=here.has_version, now=now
+    )
     here.store.insert_flow(saved.flow, publish=saved.publish, **saving.authorship(publication))
     return saving.answer(saved, saving.FIRST_REVISION)
 
@@ -191,7 +194,9 @@ def delete_flow(query: dict[str, Any], condition: dict[str, Any], flow_id: str) 
 @blp.alt_response(404, "NOT_FOUND")
 def validate_flow(flow_id: str) -> dict[str, Any]:
     """Validate a stored flow: return its errors and warnings."""
-    return {"problems": installation().store.get_flow(flow_id).flow.validate()}
+    here = installation()
+    flow = here.store.get_flow(flow_id).flow
+    return {"problems": flow.validate() + unknown_versions(flow, here.has_version)}
 
 
 def _delete(here: Installation, flow_id: str) -> None:

@@ -14,6 +14,7 @@ from flask import current_app
 
 from flowkit.clock import Clock
 from flowkit.engine import Limits
+from flowkit.errors import NotFound
 from flowkit.flow import Flow
 from service.settings import Settings
 from service.store.base import Store
@@ -47,6 +48,14 @@ class Installation:
             result_bytes=self.settings.result_limit_bytes,
             execution_bytes=self.settings.execution_limit_bytes,
         )
+
+    def has_version(self, flow_id: str, version: int) -> bool:
+        """Return whether a flow has a published version of that number."""
+        try:
+            self.version(flow_id, version)
+        except NotFound:
+            return False
+        return True
 
     def ring(self) -> None:
         """Wake a worker. The work is stored, so a bell that fails costs time and nothing else."""

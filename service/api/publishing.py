@@ -6,6 +6,7 @@ Pure: told what is stored and the time, it returns what to store. May import `fl
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from flowkit.errors import Invalid
 from flowkit.execution import new_id
 from flowkit.flow import Flow
 from flowkit.problems import Problem, errors, pointer
+from flowkit.validate.calls import unknown_versions
 from flowkit.wire import iso
 
 OURS = frozenset({"id", "version", "createdAt", "updatedAt", "problems"})
@@ -39,6 +41,7 @@ def save(
     *,
     before: Flow | None,
     published: Flow | None,
+    known: Callable[[str, int], bool],
     now: datetime,
     publish: bool = False,
 ) -> Saved:
@@ -58,6 +61,8 @@ def save(
         What is stored under that id now.
     published : Flow, optional
         Snapshot of the last version, if there is one.
+    known : callable
+        Whether a flow has a published version of that number.
     now : datetime
         The time of the request.
     publish : bool
@@ -83,7 +88,7 @@ def save(
             "updatedAt": iso(now),
         }
     )
-    problems = flow.validate()
+    problems = flow.validate() + unknown_versions(flow, known)
     if not flow.is_active and not publish:
         return Saved(flow, False, problems)
     if errors(problems):

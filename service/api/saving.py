@@ -132,6 +132,7 @@ def save(
             flow_id,
             before=before,
             published=last,
+            known=here.has_version,
             now=here.clock.now(),
             publish=publish,
         )

@@ -213,6 +213,13 @@ class Executions(Protocol):
         """
         ...
 
+    def list_owing(self, *, after: PageKey | None = None, limit: int) -> list[Execution]:
+        """Return the heads of executions that have ended and still owe that to others.
+
+        Ordered and paged as by `list_ended`.
+        """
+        ...
+
     def delete_ended(self, refs: Sequence[tuple[str, int]]) -> int:
         """Remove executions by (id, revision), if they are ended and still at that revision.
 

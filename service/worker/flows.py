@@ -1,4 +1,4 @@
-"""Effects on other executions, performed in the store: START_FLOW and STOP_FLOWS.
+"""Effects on other executions, performed in the store: START_FLOW, SUBFLOW and STOP_FLOWS.
 
 Each may be performed again under its key without doing it twice: what it starts has an id that
 follows from the key, and what has ended is not stopped again. May import `flowkit`,
@@ -10,23 +10,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
-from flowkit import engine
 from flowkit.clock import Clock
 from flowkit.engine import Limits, Performance
-from flowkit.errors import Conflict, FlowkitError, Invalid, NotFound
+from flowkit.errors import FlowkitError, Invalid, NotFound
 from flowkit.execution import Execution
+from flowkit.flow import Flow
+from flowkit.kin import CALL, taken, told
 from flowkit.nodes.flows import NAMED, START, STOP
 from flowkit.nodetype import Outcome
 from flowkit.starting import FILTERED, started_by
 from service.entries import create
-from service.events import DECISIONS, live
+from service.events import cancel, live
 from service.store.base import Store
 
 log = logging.getLogger(__name__)
 
-KINDS = frozenset({START, STOP})
+KINDS = frozenset({START, CALL, STOP})
 
 
 class Flows:
@@ -54,10 +54,10 @@ class Flows:
     def perform(self, performance: Performance) -> Outcome:
         """Perform an effect; what the store cannot do now is tried again."""
         effect = performance.effect
-        act = self._start if effect.kind == START else self._stop
+        act = {START: self._start, CALL: self._call, STOP: self._stop}[effect.kind]
         try:
             asking = self._store.get_execution(performance.key.partition("_")[0])
-            return Outcome("completed", result=act(asking, performance.key, effect.request))
+            return act(asking, performance)
         except (Invalid, NotFound) as error:
             return _failed(error.code, str(error), transient=False)
         except FlowkitError as error:
@@ -67,42 +67,59 @@ class Flows:
             said = f"the store did not take it ({type(error).__name__}); it is tried again"
             return _failed("store_unavailable", said, transient=True)
 
-    def _start(self, asking: Execution, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        flow = self._store.get_flow(request["flowId"]).flow
+    def _start(self, asking: Execution, performance: Performance) -> Outcome:
+        flow = self._store.get_flow(performance.effect.request["flowId"]).flow
         if not flow.is_active:
             raise NotFound(f"flow {flow.id} ({flow.name}) is not active")
+        started, refused = self._create(asking, performance, flow, waits=False)
+        result = {"executionId": started} if started else {"executionId": None, "reason": refused}
+        return Outcome("completed", result=result)
+
+    def _call(self, asking: Execution, performance: Performance) -> Outcome:
+        request = performance.effect.request
+        flow = self._version(request["flowId"], request["version"])
+        started, refused = self._create(asking, performance, flow, waits=True)
+        if started is None:
+            result = {"executionId": None, "status": "refused", "reason": refused}
+            return Outcome("completed", result=result, handle="failed")
+        if performance.attempt:  # it may have been started, and have ended, long ago
+            child = self._store.get_execution(started)
+            if child.ended_at is not None:
+                said = taken(told(flow, child, self._limits.result_bytes).payload)
+                return Outcome("completed", result=said.result, handle=said.handle)
+        if self._store.get_execution(asking.id).ended_at is not None:  # nobody waits for it now
+            cancel(self._store, started, now=self._clock.now())
+        return Outcome("completed", result={"executionId": started}, awaits=True)
+
+    def _create(
+        self, asking: Execution, performance: Performance, flow: Flow, *, waits: bool
+    ) -> tuple[str | None, str]:
+        """Create the execution of a node's key; return its id, or None and why it may not be."""
         execution = started_by(
-            asking, key, flow, request, now=self._clock.now(), limits=self._limits
+            *(asking, performance.key, flow, performance.effect.request),
+            now=self._clock.now(),
+            limits=self._limits,
+            waits=waits,
         )
         if execution is None:
-            return {"executionId": None, "reason": FILTERED}
+            return None, FILTERED
         refused = create(self._store, self._version, [execution])
         if refused:
-            return {"executionId": None, "reason": refused[execution.id].message}
+            return None, refused[execution.id].message
         self._ring()
-        return {"executionId": execution.id}
+        return execution.id, ""
 
-    def _stop(self, asking: Execution, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        flow_ids = request["flowIds"]
+    def _stop(self, asking: Execution, performance: Performance) -> Outcome:
+        flow_ids = performance.effect.request["flowIds"]
         stopped = [
             head.id
             for head in live(self._store, asking.contact_id or "")
             if head.id != asking.id
             and (flow_ids is None or head.flow_id in flow_ids)
-            and self._cancel(head.id)
+            and cancel(self._store, head.id, now=self._clock.now())
         ]
-        return {"stopped": len(stopped), "executionIds": stopped[:NAMED]}
-
-    def _cancel(self, execution_id: str) -> bool:
-        now = self._clock.now()
-        for _ in range(DECISIONS):
-            try:
-                patch = engine.cancel(self._store.get_execution(execution_id), now=now)
-            except (Conflict, NotFound):
-                return False  # it has ended meanwhile
-            if self._store.commit([patch], now=now)[0].outcome == "ok":
-                return True
-        raise Conflict(f"execution {execution_id} keeps changing")
+        result = {"stopped": len(stopped), "executionIds": stopped[:NAMED]}
+        return Outcome("completed", result=result)
 
 
 def _failed(code: str, message: str, *, transient: bool) -> Outcome:

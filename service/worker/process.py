@@ -31,6 +31,7 @@ from service.worker.flows import Flows
 from service.worker.heartbeat import Heartbeat
 from service.worker.holding import Holding
 from service.worker.internal import Internal
+from service.worker.kin import Kin
 from service.worker.queue import Doorbell
 from service.worker.retention import Retention
 from service.worker.runner import Perform, Runner
@@ -137,6 +138,7 @@ def work(settings: Settings) -> None:
 
         chores: list[Chore] = [
             Holding(store, ring=doorbell.ring),
+            Kin(store, doorbell.ring, limits),
             Broadcasting(store, doorbell.ring, limits),
             Retention(store, settings),
         ]

@@ -2,7 +2,7 @@
 
 Owns the loop of a worker process and what it holds; decides nothing about flows (the engine
 does) and nothing about storage (the store does). May import `flowkit`, `service.store.base`,
-`service.faults`, `service.events` and `evidence`; never a concrete store, never Flask.
+`service.faults`, `service.events`, `evidence` and `kin`; never a concrete store, never Flask.
 
 One thread runs the loop; a pool of threads performs effects and hands outcomes back through
 the inbox. Whatever has come in since the last commit is advanced and committed together, so a
@@ -32,6 +32,7 @@ from service import faults
 from service.events import finish
 from service.store.base import Store
 from service.worker.evidence import NOT_PERFORMED, PERFORMANCE_BROKE, Evidence, Late
+from service.worker.kin import Kin, concerns_others
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ class Runner:
         self._inbox: queue.SimpleQueue[tuple[BranchRef, Ended] | None] = queue.SimpleQueue()
         self._held: dict[str, Held] = {}
         self._late = Evidence(store, clock, limits)
+        self._kin = Kin(store, ring, limits)
         self._returned: dict[BranchRef, bool] = {}
         self._paused: frozenset[str] = frozenset()
         self._paused_read = -math.inf
@@ -390,6 +392,9 @@ class Runner:
             if turn.patch.ended_by is not None and answer.outcome == "ok" and answer.open:
                 flow = self._flow(held.claim.head.flow_id, held.claim.head.flow_version)
                 finish(self._store, flow, held.claim.head.id, now=now)
+                self._more = True
+            if answer.outcome == "ok" and concerns_others(turn, answer):
+                self._kin.settle(turn.patch.execution_id, now)
                 self._more = True
         if any(turn.shared for _, turn in turns):
             self._more = True

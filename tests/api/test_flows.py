@@ -338,3 +338,18 @@ def test_the_service_says_of_a_flow_what_the_sdk_says(service: Service) -> None:
     assert {"window.may_be_closed", "pace.pair"} < {problem["code"] for problem in said}
     assert stored["problems"] == said
     assert service.ok("POST", f"/api/flows/{stored['id']}/validate")["problems"] == said
+
+
+def test_a_flow_runs_only_versions_that_are_published(service: Service) -> None:
+    caller = Flow("Caller", trigger="cart").subflow("part", 1, id="sub").end().to_dict()
+    draft = service.add(caller | {"id": "whole"}, active=False)
+    assert errors(draft) == ["subflow.unknown_version"]
+    active = {"isActive": True}
+    refused = service.refused(422, "PATCH", "/api/flows/whole", active)
+    assert refused == {"subflow.unknown_version"}
+    service.add(delayed() | {"id": "part"})
+    assert service.ok("POST", "/api/flows/whole/validate")["problems"] == []
+    service.ok("PATCH", "/api/flows/whole", active)
+    own = Flow("Own", trigger="cart").subflow("own", 1).end().to_dict() | {"id": "own"}
+    found = errors(service.add(own, active=False))
+    assert found == ["subflow.recursion", "subflow.unknown_version"]

@@ -16,7 +16,7 @@ import pytest
 
 import flowkit as fk
 from flowkit.flow import Flow
-from flowkit.nodetype import NodeType
+from flowkit.nodetype import NodeType, Outcome
 from flowkit.testing import EPOCH, example_of
 from service.store.sqlite import SqliteStore
 from tests.catalogue.live import Event, Live
@@ -42,10 +42,14 @@ PAYLOAD = {
 }
 """What the examples look at."""
 EVENTS: dict[str, list[Event]] = {
+    "SUBFLOW": [],
     "WAIT_FOR_EVENT": [(2, "whatsapp.message", {"contact": ANA, "text": {"body": "Fine"}})],
 }
 """What comes while the example of a type runs, which runs without as well; empty where what it
 waits for comes from the service itself."""
+
+ENDINGS = {"SUBFLOW": Outcome("completed", handle="completed", result={"vars": {}})}
+"""How effects end in a trial that have to be told."""
 
 TYPES = builtin_types()
 CASES = [(cls, []) for cls in TYPES] + [
@@ -73,7 +77,11 @@ def test_it_has_an_example_that_the_sdk_can_handle(cls: type[NodeType]) -> None:
     assert flow.to_svg().startswith("<svg")
     executed = {node.id for node in flow.nodes if fk.node_types()[node.type].executed}
     assert {timing.node_id for timing in flow.timing()} == executed
-    journey = flow.explain(ANA, at=EPOCH, payload=PAYLOAD)
+    trial = fk.test(flow).with_contact(ANA).with_payload(PAYLOAD).at(EPOCH)
+    for node in flow.nodes:
+        if node.type in ENDINGS:
+            trial = trial.ending(node.id, ENDINGS[node.type])
+    journey = trial.run()
     assert journey.status == "completed", str(journey)
     assert (cls.type in {decision.type for decision in journey.decisions}) is cls.executed
 

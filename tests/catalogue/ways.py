@@ -13,6 +13,7 @@ from flowkit import history
 from flowkit.engine import Performance
 from flowkit.execution import Execution
 from flowkit.flow import Flow
+from flowkit.kin import CALL
 from flowkit.nodes.flows import START, STOP
 from flowkit.nodetype import Outcome
 from flowkit.sharing import KINDS, outcome_of, sharing
@@ -27,6 +28,7 @@ DONE: dict[str, dict[str, Any]] = {
     "http.request": {"status": 200, "body": {"ok": True}},
     START: {"executionId": "y"},
     STOP: {"stopped": 0, "executionIds": []},
+    CALL: {"executionId": "y"},
 }
 """What the service's channels and its store make of effects of each kind."""
 FACTS = ("messageId", "waId", "messageStatus", "executionId", "eventId")
@@ -42,7 +44,7 @@ class Outside:
     def __call__(self, performance: Performance, now: datetime = EPOCH) -> Outcome:
         effect = performance.effect
         if effect.kind not in KINDS:
-            return Outcome("completed", result=DONE[effect.kind])
+            return Outcome("completed", result=DONE[effect.kind], awaits=effect.then is not None)
         asked = sharing(effect, now, _unknown)
         self._cells[asked.cell_id], answer = asked.change(self._cells.get(asked.cell_id))
         return outcome_of(effect, answer)

@@ -87,3 +87,31 @@ def test_no_runs_give_an_empty_table_of_the_same_columns() -> None:
     answer = table()
     assert answer.empty
     assert dict(answer.dtypes) == COLUMNS
+
+
+def test_fall_backs_of_zones_are_counted() -> None:
+    def zoned(node_id: str, source: str, **more: str) -> dict[str, Any]:
+        return run(node_id, 0) | {"result": {"timeZone": "UTC", "timeZoneFrom": source, **more}}
+
+    lost = {"timeZoneUnknown": "Mars/Olympus"}
+    held = {"quietHours": {"timeZoneFrom": "flow", "timeZone": "UTC"}, "messageId": "wamid.1"}
+    documents = [
+        execution(1, zoned("wait", "contact"), run("send", 1) | {"result": held}),
+        execution(2, zoned("wait", "flow", **lost), run("end", 1)),
+        execution(3, zoned("wait", "flow", **lost), run("send", 1) | {"result": {"a": [1]}}),
+    ]
+    found = history.zone_table(history.node_runs(documents))
+    assert {c: str(t) for c, t in found.dtypes.items()} == {
+        "flow_id": "string",
+        "node_id": "string",
+        "source": "string",
+        "unknown": "string",
+        "count": "int64",
+    }
+    rows = [tuple(row) for row in found.drop(columns="flow_id").fillna("").to_numpy()]
+    assert sorted(rows) == [
+        ("send", "flow", "", 1),
+        ("wait", "contact", "", 1),
+        ("wait", "flow", "Mars/Olympus", 2),
+    ]
+    assert list(history.zone_table(history.node_runs([])).columns) == list(found.columns)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import flowkit as fk
 from flowkit.nodetype import Next, NodeType, Wait, node_type
-from flowkit.zones import at, read_time
+from flowkit.zones import WEEKDAYS, at, read_time, zone_for
 from tests.engine.driver import PAYLOAD, World, flow_of
 
 ZONES = ["UTC", "America/Sao_Paulo", "Europe/Berlin", "Asia/Kolkata", "America/New_York"]
@@ -163,6 +163,10 @@ def test_the_node_s_zone_counts_then_the_contact_s_then_the_flow_s_then_utc() ->
     assert facts(node, Here(NOW, theirs), "Europe/Berlin") == (theirs, "contact")
     assert facts(node, Here(NOW), "Europe/Berlin") == ("Europe/Berlin", "flow")
     assert facts(node, Here(NOW, "Mars/Olympus"), "Europe/Berlin") == ("Europe/Berlin", "flow")
+    lost = Here(NOW, "Mars/Olympus").contact
+    assert zone_for(None, lost, "Europe/Berlin").facts()["timeZoneUnknown"] == "Mars/Olympus"
+    assert zone_for(None, {"timeZone": 5}, None).facts()["timeZoneUnknown"] == "5"
+    assert "timeZoneUnknown" not in zone_for(None, {}, "Europe/Berlin").facts()
     assert facts(node, Here(NOW), "Nowhere/At_All") == ("UTC", "default")
     assert facts(node, Here(NOW, timezone=theirs)) == (theirs, "contact")
 
@@ -213,8 +217,6 @@ def test_days_later_it_is_that_time_of_day(now: datetime, zone: str, days: int, 
 def test_a_window_holds_nobody_in_it_and_lets_all_out_into_it(
     now: datetime, zone: str, opens: str, closes: str, numbers: set[int]
 ) -> None:
-    from flowkit.nodes.calendar import WEEKDAYS
-
     days = [WEEKDAYS[n] for n in sorted(numbers)]
     window = made("SENDING_WINDOW", opens=opens, closes=closes, days=days)
     step = window.run(Here(now, zone))
@@ -230,8 +232,6 @@ def test_a_window_holds_nobody_in_it_and_lets_all_out_into_it(
 def test_a_weekday_comes_within_a_week(
     now: datetime, zone: str, clock: str, numbers: set[int]
 ) -> None:
-    from flowkit.nodes.calendar import WEEKDAYS
-
     days = [WEEKDAYS[n] for n in numbers]
     step = made("DELAY_WEEKDAY", days=days, at=clock).run(Here(now, zone))
     assert isinstance(step, Wait)

@@ -131,7 +131,7 @@ def test_an_execution_is_one_document_of_the_mission_s_shape(store: MongoStore) 
     document = ended(store)
     wire = {w for _, w, _ in fields_of(Execution)}
     assert wire - {"id", "resumeAt", "endedBy"} <= set(document)
-    inside = {"open", "waiting", "failed", "revision", "bytes", "inbox"}
+    inside = {"open", "waiting", "failed", "revision", "bytes", "inbox", "owes"}
     assert set(document) - wire == {"_id", *inside}
     (branch,) = document["branches"]
     assert branch["branchId"] == "root"

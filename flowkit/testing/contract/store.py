@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowkit.testing.contract.broadcasts import BroadcastsContract
 from flowkit.testing.contract.cells import CellsContract
 from flowkit.testing.contract.contacts import ContactsContract
+from flowkit.testing.contract.debts import DebtsContract
 from flowkit.testing.contract.elections import ElectionsContract
 from flowkit.testing.contract.entries import EntriesContract
 from flowkit.testing.contract.executions import ExecutionsContract
@@ -20,6 +21,7 @@ class StoreContract(
     FlowsContract,
     ExecutionsContract,
     RetentionContract,
+    DebtsContract,
     WorkContract,
     ParkingContract,
     InboxContract,

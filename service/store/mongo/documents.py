@@ -187,6 +187,7 @@ ExecutionDocument = _document(
     {"fields": ["branches.ready_at"], "sparse": True},
     {"fields": ["branches.lease_at"], "sparse": True},
     {"fields": ["flow_id", "held"], "partialFilterExpression": {"held": {"$exists": True}}},
+    {"fields": ["ended_at", "id"], "partialFilterExpression": {"owes": True}},
     {"fields": ["ended_at"], "name": TTL, "sparse": True},
 )
 ContactDocument = _document(Contact, "contacts")

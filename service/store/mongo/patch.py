@@ -94,6 +94,8 @@ def change(known: Known, patch: Patch, *, now: datetime, lease_ms: int, token: s
         made.add["bytes"] = patch.bytes
     if patch.ended_by is not None:
         made.put["endedBy"] = canonical(patch.ended_by)
+    if patch.owes is not None:
+        made.put["owes"] = patch.owes
     if patch.flow_version is not None:
         made.put["flowVersion"] = patch.flow_version
     if patch.revision is not None:

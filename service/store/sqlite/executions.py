@@ -51,7 +51,7 @@ class SqliteExecutions:
             new = [e for e in new if e.id not in refused]
             try:
                 c.executemany(
-                    f"INSERT INTO executions ({HEAD}) VALUES ({marks(16)})",
+                    f"INSERT INTO executions ({HEAD}) VALUES ({marks(17)})",
                     [head_values(e) for e in new],
                 )
             except sqlite3.IntegrityError as error:

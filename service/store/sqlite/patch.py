@@ -46,7 +46,7 @@ WHERE execution_id=? AND node_id=? AND visit=?
 UPDATE_HEAD = """
 UPDATE executions SET status=?, resume_at=?, updated_at=?, ended_at=?, open=?, waiting=?,
     failed=?, flow_version=coalesce(?, flow_version), ended_by=coalesce(?, ended_by),
-    bytes=bytes+?, revision=revision+1
+    owes=coalesce(?, owes), bytes=bytes+?, revision=revision+1
 WHERE id=?
 """
 
@@ -163,7 +163,7 @@ def _together(
             (
                 answer.status,
                 earliest(c, patch.execution_id) if answer.waiting else None,
-                *(now, *counts, patch.flow_version, text(patch.ended_by), patch.bytes),
+                *(now, *counts, patch.flow_version, text(patch.ended_by), patch.owes, patch.bytes),
                 patch.execution_id,
             )
             for patch, counts, answer in granted

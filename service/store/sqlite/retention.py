@@ -38,6 +38,16 @@ class SqliteRetention:
             fill(c, executions, WHOLE)
         return executions
 
+    def list_owing(self, *, after: PageKey | None = None, limit: int) -> list[Execution]:
+        since = (to_ms(after.created_at), after.id) if after else (-1, "")
+        with self._file.reading() as c:
+            rows = c.execute(
+                f"SELECT {HEAD} FROM executions WHERE owes AND ended_at IS NOT NULL "
+                "AND (ended_at, id) > (?, ?) ORDER BY ended_at, id LIMIT ?",
+                (*since, limit),
+            )
+            return [read_head(row) for row in rows]
+
     def delete_ended(self, refs: Sequence[tuple[str, int]]) -> int:
         def work(c: sqlite3.Connection) -> int:
             gone = [

@@ -191,12 +191,16 @@ CREATE TABLE cell_answers (
 ) WITHOUT ROWID;
 CREATE INDEX cell_answers_by_age ON cell_answers (created_at)
 """
-MIGRATIONS = (_FIRST, _SECOND, _CELLS, _EVENTS)
+_DEBTS = """
+ALTER TABLE executions ADD COLUMN owes INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX executions_owing ON executions (ended_at, id) WHERE owes AND ended_at IS NOT NULL
+"""
+MIGRATIONS = (_FIRST, _SECOND, _CELLS, _EVENTS, _DEBTS)
 """What makes an empty file one of version 1, that one of version 2, and so on."""
 
 HEAD = (
     "id, flow_id, flow_version, status, trigger_type, contact_id, resume_at, created_at, "
-    "updated_at, ended_at, open, waiting, failed, revision, bytes, ended_by"
+    "updated_at, ended_at, open, waiting, failed, revision, bytes, ended_by, owes"
 )
 BRANCH = (
     "branch_id, status, current_node_id, path, resume_at, resume_data, vars, epoch, sequence, "
@@ -252,6 +256,7 @@ def head_values(e: Execution) -> tuple[Any, ...]:
         e.revision,
         e.bytes,
         text(e.ended_by),
+        e.owes,
     )
 
 
@@ -274,6 +279,7 @@ def read_head(row: Sequence[Any]) -> Execution:
         revision=row[13],
         bytes=row[14],
         ended_by=json.loads(row[15]) if row[15] else None,
+        owes=bool(row[16]),
     )
 
 
