@@ -107,7 +107,7 @@ def production_is_the_same(flow: Flow, behaviour: Behaviour, people: list[dict[s
 def test_production_makes_the_same_of_contacts_who_do_things(
     flow: Flow, behaviour: Behaviour, whom: list[int]
 ) -> None:
-    note(f"flow = Flow.from_dict({flow.to_dict()!r})")
+    note(f"flow = Flow.from_dict({flow.to_dict()!r})\nbehaviour = {behaviour!r}\nwhom = {whom}")
     simulated = production_is_the_same(flow, behaviour, [contacts(3)[number] for number in whom])
     for status in simulated.executions["status"]:
         event(status)
@@ -137,3 +137,13 @@ def test_of_executions_that_one_event_lets_go_on_the_latest_is_first(
     simulated = production_is_the_same(lively(built), Behaviour(events=[paid]), contacts(1) * 4)
     completed = simulated.executions.query("status == 'completed'")
     assert list(completed.sort_values("updated_at").index) == through
+
+
+def test_an_event_that_came_before_a_token_makes_no_second_attempt() -> None:
+    sent = fk.Flow("Lively", trigger="test").send(text="Hello")
+    flow = lively(sent.rate_limit(key="all", per_second=1).wait_for("paid", days=1).end())
+    behaviour = Behaviour(
+        reactions=[Reaction(latency=After(20))], events=[Occurrence(event="paid", after=After(5))]
+    )
+    simulated = production_is_the_same(flow, behaviour, contacts(1))
+    assert list(simulated.node_runs["retry_count"]) == [0] * 5
