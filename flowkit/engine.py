@@ -218,7 +218,7 @@ def evidence(
     blind = run.status == "failed" and (run.error or {}).get("code") == OUTCOME_UNKNOWN
     if run.retry_count != attempt or outcome.status == "unknown":
         return None
-    if outcome.until is not None or outcome.awaits:
+    if outcome.awaits or (outcome.until is not None and outcome.until > at):
         return None  # whoever asks again is told again, and waits
     if run.status not in UNRESOLVED and not blind:
         return None

@@ -80,11 +80,16 @@ def lively_flows(draw: st.DrawFn) -> Flow:
     begun = fk.Flow("Lively", trigger=trigger, settings=settings)
     if restarts:  # once: two would be a thousand
         begun = STEPS["start"](begun.delay(seconds=7.013)).delay(seconds=3.007)
-    flow = grow(begun, 2).end()
-    return Flow.from_dict(flow.to_dict() | {"id": "lively", "version": 1, "isActive": True})
+    return lively(grow(begun, 2).end())
 
 
-# Times spread, so that no two things happen in the same millisecond, whose order nobody promises.
+def lively(built: fk.Flow) -> Flow:
+    """Return a flow as it is stored under the id that `STEPS` start."""
+    return Flow.from_dict(built.to_dict() | {"id": "lively", "version": 1, "isActive": True})
+
+
+# Times spread, so that hardly two things happen in the same millisecond, whose order nobody
+# promises; what one event does to several executions does, for which see `production`.
 @st.composite
 def behaviours(draw: st.DrawFn) -> Behaviour:
     """Draw behaviours of contacts who reply, buy and ask for no more."""

@@ -2,6 +2,11 @@
 
 Everything that decides is the service's own: the runner, the store, its entries, events, internal
 effects and flows. Only the surroundings are modelled, with the model's own draws.
+
+An event can let several executions of its contact go on in the same millisecond. Workers promise
+no order then (the store gives them by their ids, which are hashes), though who is first at a
+bucket, or stops the others, makes a difference. So things are done here one by one, what came up
+first first, which is one of the orders that workers may take and the one that the simulator takes.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from flowkit import engine
 from flowkit.clock import ManualClock
 from flowkit.engine import Ended, Limits, Performance, Received
 from flowkit.errors import Invalid
-from flowkit.execution import BranchRef, Execution, derived_id
+from flowkit.execution import Answer, BranchRef, Execution, Patch, derived_id
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.sharing import KINDS
@@ -38,7 +43,7 @@ from service.store.sqlite import SqliteStore
 from service.worker.flows import KINDS as FLOWS
 from service.worker.flows import Flows
 from service.worker.internal import Internal
-from service.worker.runner import Runner
+from service.worker.runner import Held, Runner
 
 SEED = 7
 LIMITS = Limits()
@@ -50,18 +55,44 @@ def id_of(number: int) -> str:
 
 
 class Recording(SqliteStore):
-    """A store that knows in which order contacts entered."""
+    """A store that knows in which order contacts entered, and branches came to where they are."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.entered: dict[str | None, list[str]] = {}
+        self.moved: dict[tuple[str, str], int] = {}
+        self._moves = 0
+
+    def commit(self, patches: Sequence[Patch], **options: Any) -> list[Answer]:
+        for patch in patches:
+            branches = [move.branch for move in patch.move] + patch.spawn
+            self._note(patch.execution_id, [branch.branch_id for branch in branches])
+        return super().commit(patches, **options)
+
+    def _note(self, execution_id: str, branch_ids: Sequence[str]) -> None:
+        self._moves += 1
+        self.moved |= {(execution_id, branch_id): self._moves for branch_id in branch_ids}
 
     def create(self, executions: Sequence[Execution], **options: Any) -> list[str]:
         refused = super().create(executions, **options)
         for execution in executions:
             if execution.id not in refused:
                 self.entered.setdefault(execution.contact_id, []).append(execution.id)
+                self._note(execution.id, ["root"])
         return refused
+
+
+class Orderly(Runner):
+    """A worker that takes one turn after the other, in the order in which they came up."""
+
+    _store: Recording
+
+    def _news(self) -> list[Held]:
+        return sorted(super()._news(), key=self._came_up)[:1]
+
+    def _came_up(self, held: Held) -> int:
+        moved, id = self._store.moved, held.claim.head.id
+        return min(moved[id, event.branch_id] for event in held.events)
 
 
 @dataclass
@@ -193,7 +224,7 @@ class Production:
 
     def run(self) -> None:
         """Let everything happen."""
-        runner = self.runner = Runner(
+        runner = self.runner = Orderly(
             self.store, self.never, clock=self.clock, owner="a", lease_seconds=1e7,
             sweep_seconds=0.0, concurrency=1_000,
         )  # fmt: skip
@@ -209,7 +240,7 @@ class Production:
             if not moments:
                 break
             self.clock.advance(max(min(moments) - now, timedelta(0)))
-            while self.due and self.due[0][0] <= self.clock.now():
+            if self.due and self.due[0][0] <= self.clock.now():
                 heappop(self.due)[2]()
 
 
@@ -230,8 +261,5 @@ def production(
                 milliseconds=over // timedelta(milliseconds=1) * number // len(people)
             )
             made.then(at, partial(made.trigger, number))
-        made.clock.advance(timedelta(0))
-        while made.due and made.due[0][0] <= made.clock.now():
-            heappop(made.due)[2]()
         made.run()
         return [to_wire(store.get_execution(id)) for ids in store.entered.values() for id in ids]

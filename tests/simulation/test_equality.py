@@ -9,14 +9,16 @@ from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
-from hypothesis import event, given, settings
+import pytest
+from hypothesis import Phase, event, given, note, settings
 from hypothesis import strategies as st
 
+import flowkit as fk
 from flowkit import history
 from flowkit.flow import Flow
-from flowkit.simulation import After, Behaviour, Reaction, crowd, simulate
+from flowkit.simulation import After, Behaviour, Occurrence, Reaction, crowd, simulate
 from flowkit.testing import EPOCH, flows
-from tests.simulation.lively import behaviours, lively_flows
+from tests.simulation.lively import STEPS, behaviours, lively, lively_flows
 from tests.simulation.production import SEED, production
 
 COINS = [True, False]
@@ -85,7 +87,20 @@ def test_shared_turns_make_the_same_rows(
         pd.testing.assert_frame_equal(left, right)
 
 
-@settings(max_examples=25, deadline=None)
+def production_is_the_same(flow: Flow, behaviour: Behaviour, people: list[dict[str, Any]]) -> Any:
+    """Hold a simulation of contacts who do things against production; return it."""
+    over = timedelta(seconds=9_973)
+    simulated = simulate(
+        flow, people, behaviour, at=EPOCH, over=over, seed=SEED, payload=payload, repeats=True
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        documents = production(Path(directory), flow, people, behaviour, payload, over)
+    same(simulated, documents)
+    return simulated
+
+
+# To shrink an example takes minutes: it is told as it was drawn, in a form to call the above with.
+@settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     flow=lively_flows(),
     behaviour=behaviours(),
@@ -94,15 +109,43 @@ def test_shared_turns_make_the_same_rows(
 def test_production_makes_the_same_of_contacts_who_do_things(
     flow: Flow, behaviour: Behaviour, whom: list[int]
 ) -> None:
-    people = [contacts(3)[number] for number in whom]
-    over = timedelta(seconds=9_973)
-    simulated = simulate(
-        flow, people, behaviour, at=EPOCH, over=over, seed=SEED, payload=payload, repeats=True
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        documents = production(Path(directory), flow, people, behaviour, payload, over)
+    note(f"flow = Flow.from_dict({flow.to_dict()!r})\nbehaviour = {behaviour!r}\nwhom = {whom}")
+    simulated = production_is_the_same(flow, behaviour, [contacts(3)[number] for number in whom])
     for status in simulated.executions["status"]:
         event(status)
     for status in set(simulated.node_runs["status"]):
         event(f"run {status}")
-    same(simulated, documents)
+
+
+@pytest.mark.parametrize(
+    ("steps", "through"),
+    [
+        (["stop"], [3]),
+        (["cap", "stop"], [3]),
+        (["bucket"], [3, 2, 1, 0]),
+        (["delay", "bucket"], [3, 2, 1, 0]),
+    ],
+)
+def test_of_executions_that_one_event_lets_go_on_the_latest_is_first(
+    steps: list[str], through: list[int]
+) -> None:
+    def goes_on(b: Any) -> Any:
+        for step in steps:
+            b = STEPS[step](b)
+        return b
+
+    built = fk.Flow("Lively", trigger="test").wait_for("paid", days=1, received=goes_on).end()
+    paid = Occurrence(event="paid", after=After(10_000))
+    simulated = production_is_the_same(lively(built), Behaviour(events=[paid]), contacts(1) * 4)
+    completed = simulated.executions.query("status == 'completed'")
+    assert list(completed.sort_values("updated_at").index) == through
+
+
+def test_an_event_that_came_before_a_token_makes_no_second_attempt() -> None:
+    sent = fk.Flow("Lively", trigger="test").send(text="Hello")
+    flow = lively(sent.rate_limit(key="all", per_second=1).wait_for("paid", days=1).end())
+    behaviour = Behaviour(
+        reactions=[Reaction(latency=After(20))], events=[Occurrence(event="paid", after=After(5))]
+    )
+    simulated = production_is_the_same(flow, behaviour, contacts(1))
+    assert list(simulated.node_runs["retry_count"]) == [0] * 5
