@@ -3,8 +3,8 @@
 A node type is declared once, as a subclass of `NodeType`; defining the class registers it, and
 the builder's method, validation, schemas and forms follow from the declaration. Owns the base
 class, the registry, and what passes between a node and the engine.
-Imports `fields`, `retry`, `problems`, `errors`; the built-in types and plug-ins only when first
-asked for.
+Imports `fields`, `retry`, `problems`, `errors`, `plugins`; the built-in types and plug-ins only
+when first asked for.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform
 
+from flowkit import plugins
 from flowkit.errors import Invalid, NotFound
 from flowkit.fields import field, json_schema, normalise, parse, specs
 from flowkit.problems import Problem, errors, pointer
 from flowkit.retry import ONCE, RetryPolicy
 
 CATEGORIES = ("SYSTEM", "ACTION", "LOGIC", "TIME")
-ENTRY_POINTS = "flowkit.node_types"
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,12 +392,7 @@ def _register(cls: type[NodeType]) -> None:
 def _load() -> None:
     """Import the built-in node types and those of installed packages, once."""
     importlib.import_module("flowkit.nodes")
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            entry.load()
-        except Exception as error:  # one broken plug-in must not take the others down
-            message = f"the node types of {entry.value!r} cannot be loaded: {error}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+    plugins.load("flowkit.node_types", "node types")
 
 
 def node_types() -> dict[str, type[NodeType]]:

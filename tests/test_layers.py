@@ -91,7 +91,7 @@ PURE = [
         ),
         *("outcome.py", "broadcast.py", "jsonlogic.py", "template.py", "joins.py", "shape.py"),
         *("whatsapp.py", "filling.py", "limits.py", "sharing.py"),
-        *("dialect.py", "ledger.py", "course.py", "watching.py", "trial.py"),
+        *("dialect.py", "ledger.py", "patched.py", "course.py", "watching.py", "trial.py"),
     )
 ] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))
 OUTSIDE = {"os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"} | {

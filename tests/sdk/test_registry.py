@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from flowkit import nodes, nodetype
+from flowkit import nodes, nodetype, plugins
 from flowkit.errors import Invalid, NotFound
 from flowkit.fields import alternatives, field, json_schema, specs, unparse
 from flowkit.flow import Flow
@@ -262,7 +262,7 @@ class TestPlugIns:
             assert group == "flowkit.node_types"
             return [EntryPoint("x", module, group)]
 
-        monkeypatch.setattr(nodetype, "entry_points", entry_points)
+        monkeypatch.setattr(plugins, "entry_points", entry_points)
 
 
 @pytest.mark.parametrize("name", ["expression", "flow", "nodetype"])
