@@ -274,7 +274,7 @@ class Runner:
         return int(self._lease * 1000)
 
     def _watch_clock(self) -> None:
-        """After a jump of the clock renew, and leave other leases until their owners had a chance."""
+        """After a jump of the clock renew; other leases stay until their owners had a chance."""
         if self._watch.jumped():
             self._renewed = -math.inf
             self._expired_from = time.monotonic() + self._lease
