@@ -18,6 +18,7 @@ from flowkit.source.conditions import condition
 from flowkit.testing import flows as drawn_flows
 from flowkit.wire import canonical
 from service.demo.flow import abandoned_cart
+from tests.examples import examples
 from tests.sdk.strategies import flows, logic, mangled
 from tests.sdk.test_flow_json import loadable
 
@@ -36,7 +37,7 @@ def same(one: Flow, other: Flow) -> bool:
     return canonical(one.to_dict()) == canonical(other.to_dict())
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20, 100))
 @given(flow=flows())
 def test_a_built_flow_is_built_again(flow: Flow) -> None:
     assert same(rebuilt(flow), flow)
@@ -45,12 +46,13 @@ def test_a_built_flow_is_built_again(flow: Flow) -> None:
     assert "flow.replace" not in source
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20, 100))
 @given(flow=drawn_flows())
 def test_a_drawn_flow_is_the_same(flow: Flow) -> None:
     assert same(rebuilt(flow), flow)
 
 
+@settings(max_examples=examples(40, 200))
 @given(data=loadable | mangled())
 def test_any_flow_is_the_same(data: Any) -> None:
     try:
@@ -66,7 +68,7 @@ VIEW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20, 100))
 @given(data=st.data(), flow=flows())
 def test_what_a_canvas_adds_is_kept(data: st.DataObject, flow: Flow) -> None:
     document = flow.to_dict() | {"isActive": True, "version": 3, "viewport": {"zoom": 1.5}}
