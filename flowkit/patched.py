@@ -62,9 +62,7 @@ def patched(
         failed=failed,
         status=status,
         bytes=execution.bytes + patch.bytes,
-        flow_version=(
-            execution.flow_version if patch.flow_version is None else patch.flow_version
-        ),
+        flow_version=(execution.flow_version if patch.flow_version is None else patch.flow_version),
         ended_by=patch.ended_by or execution.ended_by,
         revision=execution.revision + 1,
         updated_at=now,

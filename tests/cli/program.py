@@ -28,7 +28,7 @@ def flowkit(*arguments: str | Path, **variables: str) -> subprocess.CompletedPro
         env=CLEAN | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
 
