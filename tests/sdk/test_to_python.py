@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import flowkit as fk
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
+from flowkit.nodes.control import Repeat
 from flowkit.source.conditions import condition
 from flowkit.testing import flows as drawn_flows
 from flowkit.wire import canonical
@@ -32,6 +33,9 @@ def rebuilt(flow: Flow) -> Flow:
     return made
 
 
+start = Flow("Loop", trigger="x")
+
+
 def same(one: Flow, other: Flow) -> bool:
     # As JSON, in which 2 and 2.0 differ, and the keys of objects have no order.
     return canonical(one.to_dict()) == canonical(other.to_dict())
@@ -44,6 +48,19 @@ def test_a_built_flow_is_built_again(flow: Flow) -> None:
     source = flow.to_python()
     assert "from_dict" not in source
     assert "flow.replace" not in source
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        start.parallel(lambda b: b, lambda b: b.then(Repeat(maximum=1))).end(),
+        start.parallel(lambda b: b, lambda b: b.repeat(maximum=1, body=lambda b: b.end())).end(),
+        start.then(Repeat(maximum=1)).delay(days=1).end(),
+    ],
+)
+def test_a_loop_whose_body_does_not_lead_back(flow: Flow) -> None:
+    assert same(rebuilt(flow), flow)
+    assert "from_dict" not in flow.to_python()
 
 
 @settings(max_examples=examples(20, 100))
