@@ -14,7 +14,7 @@ def register() -> None:
     """Make the profiles known, and take the one of each run."""
     # A slow machine is no failure: what is slow is measured by the benchmarks.
     settings.register_profile("flowkit", deadline=None)
-    settings.register_profile(LONG, deadline=None, max_examples=300)
+    settings.register_profile(LONG, deadline=None)
     settings.load_profile("flowkit")
 
 
