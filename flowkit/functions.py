@@ -1,17 +1,17 @@
 """Named functions of an installation, which flows call by name: code that is never in a flow.
 
-Owns the registry. Imports nothing of flowkit.
+Owns the registry. Imports `plugins`.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
-ENTRY_POINTS = "flowkit.functions"
+from flowkit import plugins
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _registry: dict[str, Callable[..., Any]] = {}
@@ -52,14 +52,7 @@ def function(name: str) -> Callable[[F], F]:
 
 @cache
 def _load() -> None:
-    from importlib.metadata import entry_points  # brings email, zipfile and sockets along
-
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            entry.load()
-        except Exception as error:  # one broken plug-in must not take the others down
-            message = f"the functions of {entry.value!r} cannot be loaded: {error}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+    plugins.load("flowkit.functions", "functions")
 
 
 def named(name: str) -> Callable[..., Any] | None:

@@ -1,8 +1,8 @@
 """One execution as any store would keep it: what a turn of the engine makes of it.
 
-Owns that arithmetic for drivers that keep executions in memory. Nothing that it is given is
-changed, so that what came of one execution can be where others go on from. It compares no times.
-May import `engine`, `errors`, `execution`, `flow`, `joins`, `nodetype`.
+Owns the turns of drivers that keep executions in memory. Nothing that it is given is changed, so
+that what came of one execution can be where others go on from. It compares no times.
+May import `engine`, `errors`, `execution`, `flow`, `joins`, `nodetype`, `patched`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from flowkit import engine
 from flowkit.engine import Ended, Limits, Performance, Received, Resume
 from flowkit.errors import Invalid
 from flowkit.execution import (
-    TERMINAL,
     Branch,
     Claim,
     Execution,
@@ -29,6 +28,7 @@ from flowkit.execution import (
 from flowkit.flow import Flow
 from flowkit.joins import met
 from flowkit.nodetype import Outcome
+from flowkit.patched import patched
 
 
 class Advance(NamedTuple):
@@ -150,47 +150,14 @@ def _committed(
     came to be, not in that of a store.
     """
     branches = {branch.branch_id: branch for branch in execution.branches}
+    runs = {run.idempotency_key: run for run in execution.executed_nodes}
     if patch.meet:
-        known = {run.idempotency_key: run for run in execution.executed_nodes}
-        patch, _ = met(patch, branches, known)
+        patch, _ = met(patch, branches, runs)
     changed = (*(move.branch for move in patch.move), *patch.spawn)
     going = [
         (branch.branch_id, now if branch.status == "ready" else branch.resume_at)
         for branch in changed
         if branch.status in ("ready", "waiting")
     ]
-    branches |= {move.branch.branch_id: move.branch for move in patch.move}
-    branches |= {branch.branch_id: branch for branch in patch.spawn}
-    runs = {run.idempotency_key: run for run in execution.executed_nodes}
-    runs |= {run.idempotency_key: run for run in patch.append}
-    runs |= {settle.run.idempotency_key: settle.run for settle in patch.settle}
-    for arrival in patch.arrive:
-        key = arrival.run.idempotency_key
-        run = runs.get(key, arrival.run)
-        arrived = tuple(dict.fromkeys((*run.arrivals, *arrival.branch_ids)))
-        runs[key] = replace(
-            run, arrivals=arrived, arrival_count=len(arrived), end_time=arrival.run.end_time
-        )
-    open_ = execution.open + patch.open
-    waiting = execution.waiting + patch.waiting
-    failed = execution.failed + patch.failed
-    over = patch.cancel or execution.status == "cancelled"
-    status = "cancelled" if over else status_of(open_, waiting, failed)
-    ended_at = now if execution.ended_at is None else execution.ended_at
-    after = replace(
-        execution,
-        branches=list(branches.values()),
-        executed_nodes=list(runs.values()),
-        open=open_,
-        waiting=waiting,
-        failed=failed,
-        status=status,
-        bytes=execution.bytes + patch.bytes,
-        inbox=[*execution.inbox, *patch.receive] if patch.receive else execution.inbox,
-        revision=execution.revision + 1,
-        ended_by=patch.ended_by or execution.ended_by,
-        owes=execution.owes if patch.owes is None else patch.owes,
-        updated_at=now,
-        ended_at=ended_at if status in TERMINAL else None,
-    )
+    after = patched(execution, patch, branches, runs, now)
     return after, [(branch_id, at) for branch_id, at in going if at is not None]

@@ -2,9 +2,9 @@
 
 A node type is declared once, as a subclass of `NodeType`; defining the class registers it, and
 the builder's method, validation, schemas and forms follow from the declaration. Owns the base
-class, the registry, and what passes between a node and the engine.
-Imports `fields`, `retry`, `problems`, `errors`; the built-in types and plug-ins only when first
-asked for.
+class and the registry; what passes between a node and the engine (`step`) goes by its name too.
+Imports `step`, `fields`, `retry`, `problems`, `errors`, `plugins`; the built-in types and plug-ins
+only when first asked for.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform
+from typing import Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
 
+from flowkit import plugins
 from flowkit.errors import Invalid, NotFound
 from flowkit.fields import field, json_schema, normalise, parse, specs
 from flowkit.problems import Problem, errors, pointer
-from flowkit.retry import ONCE, RetryPolicy
+from flowkit.step import Arrive as Arrive
+from flowkit.step import Await as Await
+from flowkit.step import Context as Context
+from flowkit.step import Effect as Effect
+from flowkit.step import Gather as Gather
+from flowkit.step import Next as Next
+from flowkit.step import Outcome as Outcome
+from flowkit.step import Wait as Wait
 
 CATEGORIES = ("SYSTEM", "ACTION", "LOGIC", "TIME")
-ENTRY_POINTS = "flowkit.node_types"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,134 +61,6 @@ class Handle:
     ends: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
-    """Go on at once by `handle`, with a result for the history and changes of ``vars``.
-
-    With `ends` the execution is over: all other branches end where they are, and this one goes on
-    to its END. With `suppressed` a limit did not let the node do its work, and its run says so.
-    """
-
-    handle: str | None = None
-    result: dict[str, Any] | None = None
-    vars: dict[str, Any] | None = None
-    ends: bool = False
-    suppressed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Go on by `handle` at the moment `until`; the node run is ``waiting`` till then.
-
-    With `again` the node is asked anew then, and may wait once more: whoever wakes late goes on
-    only if it is still right.
-    """
-
-    until: datetime
-    handle: str | None = None
-    result: dict[str, Any] | None = None
-    again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Await:
-    """Go on by `received` with an event that fits, or by `handle` when none has come by `until`.
-
-    The node run is ``waiting`` till then. An event that has come since the execution's start
-    fits too, unless this line of branches has gone on with it before.
-
-    Parameters
-    ----------
-    event : str
-        Type of the event.
-    until : datetime or None
-        When the wait is over; an event of that moment comes too late. None is never.
-    match : JSONLogic, optional
-        Condition on the scope and the event, which it sees as ``event``.
-    handle, received : str, optional
-        The ways out.
-    taken : callable, optional
-        Makes of the event's payload the way out and the result, in place of `received` and the
-        event itself.
-    """
-
-    event: str
-    until: datetime | None
-    match: Any = None
-    handle: str | None = "timeout"
-    received: str | None = "received"
-    taken: Callable[[Any], Next] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """Do something outside, then go on by `handle`.
-
-    Parameters
-    ----------
-    kind : str
-        Names the channel that performs it.
-    request : dict
-        What the channel needs; JSON data.
-    timeout : float
-        Seconds after which the outcome counts as unknown.
-    on_unknown : {"fail", "resend"}, optional
-        What to do when nobody knows whether it happened: at most once, or at least once.
-    handle : str, optional
-        The way out on success.
-    retry : RetryPolicy, optional
-        How often and how soon it is tried again after a transient error; not at all without.
-    then : Await, optional
-        What the branch waits for afterwards, when the outcome says that it `awaits`.
-    """
-
-    kind: str
-    request: dict[str, Any]
-    timeout: float
-    on_unknown: Literal["fail", "resend"] = "fail"
-    handle: str | None = None
-    retry: RetryPolicy = ONCE
-    then: Await | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Arrive:
-    """The branch ends here: what END returns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gather:
-    """The branch ends here, and the branch that forked goes on: what JOIN returns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an effect ended.
-
-    Parameters
-    ----------
-    status : {"completed", "failed", "unknown", "suppressed"}
-        Suppressed is what a limit did not let happen.
-    result : dict, optional
-        JSON data for the nodes behind it.
-    error : dict, optional
-        ``{code, message, transient}`` of one that failed.
-    handle : str, optional
-        The way out, where it is not the effect's own.
-    until : datetime, optional
-        The moment at which the branch goes on; at once without.
-    awaits : bool
-        Whether the branch now waits for what the effect has set in motion: see `Effect.then`.
-    """
-
-    status: Literal["completed", "failed", "unknown", "suppressed"]
-    result: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
-    handle: str | None = None
-    until: datetime | None = None
-    awaits: bool = False
-
-
 class Way(NamedTuple):
     """A way out that is taken when its condition holds and none before it does.
 
@@ -209,63 +86,6 @@ class Text(NamedTuple):
     def of(self, ctx: Context) -> Any:
         """Return what is read out of the text over a scope."""
         return self.read(ctx.render(self.template), *self.arguments)
-
-
-class Context(Protocol):
-    """What a node sees while it runs."""
-
-    @property
-    def now(self) -> datetime:
-        """The time of this run."""
-        ...
-
-    @property
-    def key(self) -> str:
-        """The run's idempotency key."""
-        ...
-
-    @property
-    def round(self) -> int:
-        """Of the loop's body, at a REPEAT: the one that would begin now; 1 is the first."""
-        ...
-
-    @property
-    def contact(self) -> dict[str, Any] | None:
-        """The execution's contact."""
-        ...
-
-    @property
-    def contact_id(self) -> str | None:
-        """The contact's stable identity."""
-        ...
-
-    @property
-    def execution_id(self) -> str:
-        """The execution's id."""
-        ...
-
-    @property
-    def flow_id(self) -> str:
-        """The flow's id."""
-        ...
-
-    @property
-    def node_id(self) -> str:
-        """The id of the node that runs."""
-        ...
-
-    @property
-    def time_zone(self) -> str | None:
-        """The zone of the flow's settings, for contacts without one."""
-        ...
-
-    def evaluate(self, logic: Any) -> Any:
-        """Return the value of a JSONLogic expression over the scope."""
-        ...
-
-    def render(self, template: str) -> str:
-        """Return the text of a Liquid template over the scope."""
-        ...
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -438,14 +258,7 @@ def _register(cls: type[NodeType]) -> None:
 def _load() -> None:
     """Import the built-in node types and those of installed packages, once."""
     importlib.import_module("flowkit.nodes")
-    from importlib.metadata import entry_points  # brings email, zipfile and sockets along
-
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            entry.load()
-        except Exception as error:  # one broken plug-in must not take the others down
-            message = f"the node types of {entry.value!r} cannot be loaded: {error}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+    plugins.load("flowkit.node_types", "node types")
 
 
 def node_types() -> dict[str, type[NodeType]]:

@@ -91,8 +91,8 @@ PURE = [
         ),
         *("outcome.py", "broadcast.py", "jsonlogic.py", "template.py", "joins.py", "shape.py"),
         *("whatsapp.py", "filling.py", "limits.py", "sharing.py"),
-        *("dialect.py", "ledger.py", "course.py", "watching.py", "trial.py"),
-        *("starting.py", "world.py"),
+        *("dialect.py", "ledger.py", "patched.py", "course.py", "watching.py", "trial.py"),
+        *("starting.py", "world.py", "kin.py", "step.py"),
     )
 ] + sorted((ROOT / "flowkit" / "nodes").glob("*.py"))
 OUTSIDE = {"os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"} | {

@@ -159,11 +159,18 @@ class _Building:
         required = {handle.id for handle in node.outputs() if handle.required}
         rest = self._rest(target, ways)
         rest = rest if rest in required else None
+        # What is left open of these is led back: what ends must end by itself, and what goes on
+        # with the rest is no branch.
+        back = {handle.id for handle in node.outputs() if handle.back}
+        if back and len({self.flow.targets(target, way) for way in ways}) == 1:
+            ways, step.call = [], None
 
         def grow(close: bool) -> Flow:
             step.ways = {}
             on = {
-                way: self._branch(step, way, depth, None, close=close or rest is not None)
+                way: self._branch(
+                    step, way, depth, None, close=close or rest is not None or way in back
+                )
                 for way in ways
                 if way != rest
             }

@@ -1,7 +1,7 @@
 """`MemoryStore`: the reference that says in the fewest words what a store does with executions.
 
-May import `flowkit.execution`, `flowkit.entry`, `flowkit.options`, `flowkit.joins` and
-`flowkit.errors`.
+May import `flowkit.execution`, `flowkit.entry`, `flowkit.options`, `flowkit.joins`,
+`flowkit.patched` and `flowkit.errors`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from flowkit.entry import Entered, may_enter
 from flowkit.errors import NotFound
 from flowkit.execution import (
-    TERMINAL,
     Answer,
     Branch,
     BranchRef,
@@ -29,6 +28,7 @@ from flowkit.execution import (
 )
 from flowkit.joins import met
 from flowkit.options import Entry
+from flowkit.patched import patched
 
 
 class MemoryStore:
@@ -164,7 +164,7 @@ class MemoryStore:
         if answer.outcome == "ok":
             if patch.meet:
                 patch, answer.woken = met(patch, branches, runs)
-            self._change(execution, patch, branches, runs, now, lease_ms)
+            execution = self._change(execution, patch, branches, runs, now, lease_ms)
         answer.status, answer.open = execution.status, execution.open
         answer.waiting, answer.failed = execution.waiting, execution.failed
         return copy.deepcopy(answer)
@@ -177,51 +177,24 @@ class MemoryStore:
         runs: dict[str, NodeRun],
         now: datetime,
         lease_ms: int,
-    ) -> None:
+    ) -> Execution:
         holder = ""
         for move in patch.move:
             key = (execution.id, move.branch.branch_id)
             holder = self._leases[key][0] or holder
-            branches[move.branch.branch_id] = move.branch
             if move.branch.status == "ready":
                 self._leases[key] = ("", now)
         for branch in patch.spawn:
-            branches[branch.branch_id] = branch
             held = branch.status == "running"
             self._leases[execution.id, branch.branch_id] = (
                 (holder, now + timedelta(milliseconds=lease_ms)) if held else ("", now)
             )
-        for run in (*patch.append, *(settle.run for settle in patch.settle)):
-            runs[run.idempotency_key] = run
-        for arrival in patch.arrive:
-            key_of_run = arrival.run.idempotency_key
-            run = runs.get(key_of_run, arrival.run)
-            arrived = tuple(dict.fromkeys((*run.arrivals, *arrival.branch_ids)))
-            runs[key_of_run] = replace(
-                run, arrivals=arrived, arrival_count=len(arrived), end_time=arrival.run.end_time
-            )
-        execution.branches = sorted(branches.values(), key=lambda b: branch_order(b.branch_id))
-        execution.executed_nodes = sorted(runs.values(), key=run_order)
-        execution.inbox = [*execution.inbox, *patch.receive]
-        execution.open += patch.open
-        execution.waiting += patch.waiting
-        execution.failed += patch.failed
-        execution.bytes += patch.bytes
-        execution.ended_by = patch.ended_by or execution.ended_by
-        execution.owes = execution.owes if patch.owes is None else patch.owes
-        if patch.flow_version is not None:
-            execution.flow_version = patch.flow_version
-        if patch.cancel:
-            execution.status = "cancelled"
-        elif execution.status != "cancelled":
-            execution.status = status_of(execution.open, execution.waiting, execution.failed)
-        execution.resume_at = self._earliest(execution)
-        execution.revision += 1
-        execution.updated_at = now
-        if execution.status not in TERMINAL:
-            execution.ended_at = None
-        else:
-            execution.ended_at = execution.ended_at or now
+        after = patched(execution, patch, branches, runs, now)
+        after.branches.sort(key=lambda b: branch_order(b.branch_id))
+        after.executed_nodes.sort(key=run_order)
+        after.resume_at = self._earliest(after)
+        self._executions[execution.id] = after
+        return after
 
     def next_due(self, *, now: datetime) -> datetime | None:
         """Return when the next branch becomes claimable."""

@@ -2,7 +2,8 @@
 
 Owns the loop of a worker process and what it holds; decides nothing about flows (the engine
 does) and nothing about storage (the store does). May import `flowkit`, `service.store.base`,
-`service.faults`, `service.events`, `evidence` and `kin`; never a concrete store, never Flask.
+`service.faults`, `service.events`, `clock`, `evidence` and `kin`; never a concrete store, never
+Flask.
 
 One thread runs the loop; a pool of threads performs effects and hands outcomes back through
 the inbox. Whatever has come in since the last commit is advanced and committed together, so a
@@ -31,6 +32,7 @@ from flowkit.nodetype import Outcome
 from service import faults
 from service.events import finish
 from service.store.base import Store
+from service.worker.clock import ClockWatch
 from service.worker.evidence import NOT_PERFORMED, PERFORMANCE_BROKE, Evidence, Late
 from service.worker.kin import Kin, concerns_others
 
@@ -39,8 +41,6 @@ log = logging.getLogger(__name__)
 Perform = Callable[[Performance], Outcome]
 """Performs an effect: sends, waits for the answer at most the effect's time-out, never raises."""
 
-CLOCK_STEP_SECONDS = 5.0
-"""From here on a change of wall clock against monotonic clock counts as a jump."""
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 STOP_SECONDS = 20.0
 """For how long a worker that stops tries to record what a failing store does not take."""
@@ -132,8 +132,7 @@ class Runner:
         self._concurrency = concurrency
         self._ring = ring
         self._beat = beat
-        self._clock_off = clock_off
-        self._off = False
+        self._watch = ClockWatch(clock, clock_off)
         self._inbox: queue.SimpleQueue[tuple[BranchRef, Ended] | None] = queue.SimpleQueue()
         self._held: dict[str, Held] = {}
         self._late = Evidence(store, clock, limits)
@@ -148,7 +147,6 @@ class Runner:
         self._crowded = False
         self._more = True
         self._renewed = time.monotonic()
-        self._offset = self._wall_offset()
         self._expired_from = 0.0
 
     # ------------------------------------------------------------- from any thread
@@ -278,28 +276,11 @@ class Runner:
     def _lease_ms(self) -> int:
         return int(self._lease * 1000)
 
-    def _wall_offset(self) -> float:
-        return self._clock.now().timestamp() - time.monotonic()
-
     def _watch_clock(self) -> None:
-        """After a jump of the wall clock, leave leases alone until their owners had a chance."""
-        offset = self._wall_offset()
-        if abs(offset - self._offset) > CLOCK_STEP_SECONDS:
-            log.warning("the clock jumped by %.1f s; renewing leases", offset - self._offset)
-            self._renew()
+        """After a jump of the clock renew; other leases stay until their owners had a chance."""
+        if self._watch.jumped():
+            self._renewed = -math.inf
             self._expired_from = time.monotonic() + self._lease
-        self._offset = offset
-        seconds = self._clock_off() if self._clock_off else 0.0
-        off = abs(seconds) > CLOCK_STEP_SECONDS
-        if off and not self._off:
-            log.error(
-                "this machine's clock is %+.1f s off the store's: nothing is claimed until it is "
-                "set right",
-                seconds,
-            )
-        elif self._off and not off:
-            log.warning("this machine's clock agrees with the store's again")
-        self._off = off
 
     # ------------------------------------------------------------------ claiming
 
@@ -314,7 +295,7 @@ class Runner:
 
     def _room(self) -> int:
         """Return how many branches may be claimed now."""
-        if self._stopping.is_set() or self._off:
+        if self._stopping.is_set() or self._watch.off:
             return 0
         return self._free() if self._crowded or self._in_flight else self._batch
 

@@ -27,6 +27,9 @@ SENT = Outcome("completed", result={"messageId": "wamid.1"})
 REFUSED = Outcome("failed", error={"code": "131026", "message": "No.", "transient": False})
 PAYLOAD = {"contact": {"id": "c1", "phone": "+5511999990000"}, "total": 20}
 
+idle: list[Flask] = []
+"""Applications that no test uses now: to make one costs more than most tests of the API."""
+
 
 def delayed(name: str = "Wait", trigger: str = "cart") -> dict[str, Any]:
     """A valid flow that needs no contact: a delay of an hour."""

@@ -26,6 +26,7 @@ from flowkit.wire import fields_of, to_wire
 from service.archive import archive
 from tests.api.harness import KEY, REFUSED, SENT, Service
 from tests.archive.stage import LATE, Ended, anywhere, moved
+from tests.examples import examples
 from tests.history.test_frames import branch_ids, counts, ids, moments
 
 START = datetime(2026, 1, 31, 22, tzinfo=UTC)
@@ -81,7 +82,7 @@ executions = st.builds(
 records = st.lists(executions, max_size=6, unique_by=lambda e: e.id)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(10, 40))
 @given(records)
 def test_any_executions_come_back_as_they_were(records: list[Execution]) -> None:
     url = anywhere()
@@ -97,7 +98,7 @@ def test_any_executions_come_back_as_they_were(records: list[Execution]) -> None
     pd.testing.assert_frame_equal(archived.triggers(), history.triggers(documents))
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(8, 40))
 @given(records, st.sampled_from(["a", "b", None]), moments | near, moments | near)
 def test_a_filter_keeps_what_it_says(
     records: list[Execution], flow: str | None, since: datetime, until: datetime

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
+import pytest
+
+from service.cli import main
 from tests.processes import ROOT
 
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("FLOWKIT_")} | {
@@ -22,16 +28,31 @@ def flowkit(*arguments: str | Path, **variables: str) -> subprocess.CompletedPro
         env=CLEAN | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
 
 
 def refused(*arguments: str | Path, **variables: str) -> str:
-    """Run the program, which must end with status 2 and one line, and return the line."""
-    process = flowkit(*arguments, **variables)
-    assert process.returncode == 2, process
-    (line,) = process.stderr.splitlines()
+    """Run the program, which must end with status 2 and one line, and return the line.
+
+    It runs in this process: what is refused has started nothing.
+    """
+    words = ["flowkit", *map(str, arguments)]
+    with (
+        mock.patch.dict(os.environ, CLEAN | variables, clear=True),
+        mock.patch.object(sys, "argv", words),
+        contextlib.redirect_stderr(io.StringIO()) as said,
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    assert ended.value.code == 2, said.getvalue()
+    return the_line(said.getvalue())
+
+
+def the_line(said: str) -> str:
+    """Return the one line that says why the program does not run."""
+    (line,) = said.splitlines()
     assert line.startswith("flowkit: ")
     return line
 

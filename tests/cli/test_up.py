@@ -75,16 +75,14 @@ def test_it_serves_restarts_what_is_killed_and_stops(here: Installation) -> None
     assert "Traceback" not in here.said(up)
 
 
-def test_it_restarts_an_api_whose_worker_was_killed(here: Installation) -> None:
+def test_it_restarts_an_api_whose_worker_was_killed_and_ctrl_c_stops_it_cleanly(
+    here: Installation,
+) -> None:
     up, processes = start_up(here)
     os.kill(max(pids(processes, "api")), signal.SIGKILL)
     until(lambda: "starting it again" in here.said(up))
     until(lambda: answers(here), what="the API answers again")
-    assert here.stop(up) == 0
-
-
-def test_ctrl_c_stops_it_cleanly(here: Installation) -> None:
-    up, processes = start_up(here)
+    processes |= descendants(up.pid)
     os.kill(up.pid, signal.SIGINT)
     assert up.wait(40) == 0, here.said(up)
     assert not any(map(alive, processes))

@@ -86,7 +86,7 @@ def test_several_processes_at_once_start_an_event_once(
     for name in ("one", "two"):
         flow = Flow.from_dict(FLOW | {"id": name, "isActive": True, "version": 1})
         store.insert_flow(flow.replace(created_at=EPOCH, updated_at=EPOCH), publish=True)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
     barrier, answers = context.Barrier(3), context.Queue()
     processes = [
         context.Process(target=_deliver, args=(path, headers, barrier, answers)) for _ in range(3)

@@ -16,7 +16,7 @@ from service.demo.checkouts import checkouts
 from service.demo.flow import CONTACT, abandoned_cart
 
 FIXTURE = json.loads(files("service.demo").joinpath("checkout.json").read_text("utf-8"))
-MANY = 100_000
+MANY = 20_000
 
 
 def shape(document: Any) -> Any:

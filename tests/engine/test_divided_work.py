@@ -18,6 +18,7 @@ from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.testing import flows
 from tests.engine.driver import LEASE, REFUSED, SENT, UNKNOWN, Worker, World
+from tests.examples import examples
 
 STEPS = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), min_size=20, max_size=60)
 """Which of the things that are possible to do, and how."""
@@ -143,7 +144,7 @@ def each_attempt_once(world: World) -> None:
     assert len(attempts) == len(set(attempts))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(40, 200))
 @given(
     flow=flows(timeouts=False),
     coin=st.booleans(),
@@ -174,7 +175,7 @@ def test_the_end_does_not_depend_on_who_did_what(
         finish(alone, "alone")
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(40, 200))
 @given(
     flow=flows(),
     coin=st.booleans(),

@@ -64,7 +64,8 @@ def run(examples: int, *, same: bool = False) -> Counter[str]:
     return Counting.seen
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_it_comes_across_everything() -> None:
     seen = run(200, same=True)
     for _ in range(10):

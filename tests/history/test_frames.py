@@ -15,6 +15,7 @@ from flowkit import history
 from flowkit.execution import Execution, NodeRun, run_order
 from flowkit.history import frames
 from flowkit.wire import cut, iso, to_wire
+from tests.examples import examples
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
@@ -132,6 +133,7 @@ def span(start: datetime, end: datetime | None) -> timedelta | None:
     return None if end is None else end - start
 
 
+@settings(max_examples=examples(40, 100))
 @given(st.lists(execution_documents, max_size=5))
 def test_any_documents_give_the_declared_columns(documents: list[dict[str, Any]]) -> None:
     check_form(history.executions(documents), history.EXECUTIONS, len(documents))
@@ -140,6 +142,7 @@ def test_any_documents_give_the_declared_columns(documents: list[dict[str, Any]]
     check_form(history.node_runs(documents), history.NODE_RUNS, count)
 
 
+@settings(max_examples=examples(30, 100))
 @given(histories)
 def test_executions_say_what_the_records_say(records: list[Execution]) -> None:
     expected = [
@@ -161,6 +164,7 @@ def test_executions_say_what_the_records_say(records: list[Execution]) -> None:
     assert rows_of(history.executions(map(to_wire, records))) == expected
 
 
+@settings(max_examples=examples(30, 100))
 @given(histories)
 def test_triggers_say_what_started_the_executions(records: list[Execution]) -> None:
     frame = history.triggers(map(to_wire, records))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit.duration import Duration
@@ -23,6 +23,7 @@ from flowkit.nodes.messages import SendMessage
 from flowkit.nodes.system import Trigger
 from flowkit.nodetype import Context, Next, NodeType
 from flowkit.zones import check_time, check_zone
+from tests.examples import examples
 from tests.sdk.strategies import builtin_types, configs, json_values
 
 formats = jsonschema.FormatChecker(formats=())
@@ -103,6 +104,7 @@ def nearly(draw: Any, cls: type[NodeType]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.type)
+@settings(max_examples=examples(60, 200))
 @given(data=st.data())
 def test_parse_accepts_what_the_schema_accepts(cls: type[NodeType], data: st.DataObject) -> None:
     config = data.draw(nearly(cls) | json_values)
@@ -118,6 +120,7 @@ def test_parse_accepts_what_the_schema_accepts(cls: type[NodeType], data: st.Dat
 
 
 @pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.type)
+@settings(max_examples=examples(20, 100))
 @given(data=st.data())
 def test_what_is_written_is_read_again(cls: type[NodeType], data: st.DataObject) -> None:
     made, found = parse(cls, data.draw(configs(cls)))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit.duration import MAX_SECONDS
@@ -20,6 +20,7 @@ from flowkit.nodes.messages import SendMessage
 from flowkit.nodes.system import End, Trigger
 from flowkit.nodetype import Arrive, Effect, Gather, Next, NodeType, Wait
 from flowkit.retry import RetryPolicy
+from tests.examples import examples
 from tests.sdk.strategies import builtin_types, configs, failure_of, json_values, texts
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -203,6 +204,7 @@ EXECUTED = [cls for cls in builtin_types() if cls.executed]
 
 
 @pytest.mark.parametrize("cls", EXECUTED, ids=lambda cls: cls.type)
+@settings(max_examples=examples(20, 200))
 @given(data=st.data())
 def test_no_data_makes_a_node_do_worse_than_fail(cls: type[NodeType], data: st.DataObject) -> None:
     node, _ = parse(cls, data.draw(configs(cls)))

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 import flowkit as fk
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
+from flowkit.nodes.control import Repeat
 from flowkit.source.conditions import condition
 from flowkit.testing import flows as drawn_flows
 from flowkit.wire import canonical
 from service.demo.flow import abandoned_cart
+from tests.examples import examples
 from tests.sdk.strategies import flows, logic, mangled
 from tests.sdk.test_flow_json import loadable
 
@@ -31,12 +33,15 @@ def rebuilt(flow: Flow) -> Flow:
     return made
 
 
+start = Flow("Loop", trigger="x")
+
+
 def same(one: Flow, other: Flow) -> bool:
     # As JSON, in which 2 and 2.0 differ, and the keys of objects have no order.
     return canonical(one.to_dict()) == canonical(other.to_dict())
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20, 40))
 @given(flow=flows())
 def test_a_built_flow_is_built_again(flow: Flow) -> None:
     assert same(rebuilt(flow), flow)
@@ -45,12 +50,26 @@ def test_a_built_flow_is_built_again(flow: Flow) -> None:
     assert "flow.replace" not in source
 
 
-@settings(max_examples=40)
+@pytest.mark.parametrize(
+    "flow",
+    [
+        start.parallel(lambda b: b, lambda b: b.then(Repeat(maximum=1))).end(),
+        start.parallel(lambda b: b, lambda b: b.repeat(maximum=1, body=lambda b: b.end())).end(),
+        start.then(Repeat(maximum=1)).delay(days=1).end(),
+    ],
+)
+def test_a_loop_whose_body_does_not_lead_back(flow: Flow) -> None:
+    assert same(rebuilt(flow), flow)
+    assert "from_dict" not in flow.to_python()
+
+
+@settings(max_examples=examples(20, 40))
 @given(flow=drawn_flows())
 def test_a_drawn_flow_is_the_same(flow: Flow) -> None:
     assert same(rebuilt(flow), flow)
 
 
+@settings(max_examples=examples(40, 100))
 @given(data=loadable | mangled())
 def test_any_flow_is_the_same(data: Any) -> None:
     try:
@@ -66,7 +85,7 @@ VIEW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20, 40))
 @given(data=st.data(), flow=flows())
 def test_what_a_canvas_adds_is_kept(data: st.DataObject, flow: Flow) -> None:
     document = flow.to_dict() | {"isActive": True, "version": 3, "viewport": {"zoom": 1.5}}

@@ -19,6 +19,7 @@ from flowkit.testing import StoreContract
 from service.store.mongo import MongoStore
 from service.store.mongo.database import MongoDatabase
 from service.store.mongo.work import PLACES
+from tests.examples import examples
 from tests.store.keys import KeysContract
 
 
@@ -75,7 +76,7 @@ def mock(client: Any) -> MongoStore:
 
 
 class TestMongoServer(StoreContract, KeysContract):
-    EXAMPLES = 12
+    EXAMPLES = examples(6, 30)
 
     @pytest.fixture
     def make_store(self, mongodb_url: str) -> Callable[[], MongoStore]:
@@ -89,7 +90,7 @@ class TestMongoServer(StoreContract, KeysContract):
 
 
 class TestMongomock(StoreContract, KeysContract):
-    EXAMPLES = 12
+    EXAMPLES = examples(6, 30)
 
     @pytest.fixture
     def make_store(self) -> Callable[[], MongoStore]:

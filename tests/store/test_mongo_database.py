@@ -32,6 +32,7 @@ from service.store.mongo.documents import (
     FlowDocument,
 )
 from service.store.mongo.values import pack, unpack
+from tests.examples import examples
 from tests.store.test_mongo import Mock, Sorting
 
 JSON = st.recursive(
@@ -75,7 +76,7 @@ def ended(store: MongoStore, *, now: datetime = EPOCH) -> dict[str, Any]:
 # ------------------------------------------------------------------------- values
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, 1_000))
 @given(value=JSON)
 def test_native_values_come_back_exactly(value: Any) -> None:
     packed = pack(value)

@@ -61,7 +61,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def raced(work: Callable[..., None], place: str) -> list[Any]:
     """Run `work` in several processes that begin together; return what each put out."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # it imports once, not once in each
+    context.set_forkserver_preload([__name__])
     barrier, results = context.Barrier(RACERS), context.Queue()
     processes = [
         context.Process(target=work, args=(i, place, barrier, results)) for i in range(RACERS)

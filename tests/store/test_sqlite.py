@@ -17,10 +17,13 @@ from flowkit.errors import Conflict, SettingsError, StoreTooNew
 from flowkit.execution import ExecutionFilter, PageKey
 from flowkit.testing import EPOCH, StoreContract, started
 from service.store.sqlite import SqliteStore
+from tests.examples import examples
 from tests.store.keys import KeysContract
 
 
 class TestSqlite(StoreContract, KeysContract):
+    EXAMPLES = examples(20, 100)
+
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[], SqliteStore]:
         self.directory = tmp_path
@@ -109,7 +112,7 @@ def _create(path: Path, numbers: range, failed: Any) -> None:
 
 def test_several_processes_write_without_ever_seeing_a_lock(tmp_path: Path) -> None:
     path = tmp_path / "flowkit.db"
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
     failed = context.Queue()
     ranges = [range(i * 100, i * 100 + 100) for i in range(3)]
     processes = [context.Process(target=_create, args=(path, r, failed)) for r in ranges]

@@ -157,6 +157,7 @@ class WorkContract(Clients):
         assert {claim.head.flow_version for claim in self.take(store)} == {7, 1}
         assert store.get_execution("x000001").flow_version == 1
 
+    @pytest.mark.hypothesis
     def test_it_agrees_with_the_model(self, make_store: Callable[[], Any]) -> None:
         machine = type("Machine", (StoreMachine,), {"make_store": staticmethod(self.fresh)})
         run_state_machine_as_test(
