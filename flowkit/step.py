@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from flowkit.retry import RetryPolicy
+from flowkit.retry import ONCE, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
