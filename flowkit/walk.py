@@ -72,7 +72,8 @@ class Walk(Working):
                 self.failed(branch, run)
             elif self.due(branch):
                 self.queue.append(branch)
-        elif run.status == "waiting" and asks_again(branch):
+        elif run.status == "waiting" and not run.arrivals and asks_again(branch):
+            # It was held in front of its node; at a JOIN that gathers, arrivals tell otherwise.
             if self.due(branch):
                 self.queue.append(branch)
         elif run.status == "waiting":

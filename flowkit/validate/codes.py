@@ -17,6 +17,7 @@ _MEANINGS = {
     "document.text": "A text has half of a surrogate pair.",
     "flow.name": "The name is empty or too long.",
     "flow.trigger_type": "The trigger type is empty, too long or has other characters.",
+    "settings.quiet_hours": "Quiet hours that never end would hold every message for ever.",
     "settings.exit": "A rule for leaving names neither an event nor a condition.",
     "node.id": "The id of a node is not of the form that ids have.",
     "node.duplicate_id": "Two nodes have the same id.",
@@ -65,6 +66,8 @@ _MEANINGS = {
     "join.shared_fork": "Branches of one fork come together at two JOINs.",
     "repeat.open_fork": "Branches would come back to a REPEAT one by one.",
     "repeat.tangled": "Two loops overlap.",
+    "subflow.recursion": "A SUBFLOW runs the flow that it is in.",
+    "subflow.unknown_version": "A SUBFLOW names a version that is not published here.",
     "repeat.entered": "A loop is entered elsewhere than at its REPEAT.",
 }
 _ADVICE = {

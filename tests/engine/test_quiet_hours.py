@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import flowkit as fk
 from flowkit import engine
 from flowkit.nodetype import Outcome, Wait
+from flowkit.problems import errors
 from flowkit.options import QuietHours
 from flowkit.zones import WEEKDAYS
 from tests.engine.driver import PAYLOAD, REFUSED, SAY, SAY_AGAIN, SENT, World, flow_of
@@ -143,7 +144,7 @@ def test_what_is_held_back_is_still_sent_in_another_version() -> None:
 
 def test_a_flow_that_is_always_quiet_is_refused() -> None:
     flow = quiet(flow_of({"hello": SAY}, "start > hello > end"), ends="21:00")
-    (found,) = flow.validate()
+    (found,) = errors(flow.validate())
     assert (found.code, found.path) == ("settings.quiet_hours", "/settings/quietHours/ends")
 
 

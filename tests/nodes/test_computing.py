@@ -83,7 +83,7 @@ def test_an_error_in_it_fails_the_node_and_can_be_retried() -> None:
 def test_one_that_is_not_registered_is_remarked_and_fails_where_it_runs() -> None:
     world = calling(SCORE)
     document = world.flow.to_dict()
-    (found,) = fk.validate(document)
+    found = fk.validate(document)[0]
     assert (found.code, found.severity) == ("python.unknown_function", "warning")
     assert found.path == "/nodes/1/config/function"
     world.run()
