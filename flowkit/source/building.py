@@ -157,8 +157,9 @@ class _Building:
         step, chosen = self._step(made, target, node)
         ways = [h.id for h in node.outputs() if h.id and self.flow.targets(target, h.id)]
         required = {handle.id for handle in node.outputs() if handle.required}
+        ending = {handle.id for handle in node.outputs() if handle.ends}
         rest = self._rest(target, ways)
-        rest = rest if rest in required else None
+        rest = rest if rest in required - ending else None
         # What is left open of these is led back: what ends must end by itself, and what goes on
         # with the rest is no branch.
         back = {handle.id for handle in node.outputs() if handle.back}
@@ -177,7 +178,10 @@ class _Building:
             return made.then(node, id=chosen, on=on)
 
         grown = self._until_they_meet(grow)
-        step.ways = {h: way for h, way in step.ways.items() if way.steps or h not in required}
+        # What stays open needs no branch, unless the builder would end it.
+        step.ways = {
+            h: way for h, way in step.ways.items() if way.steps or h not in required or h in ending
+        }
         return grown, step
 
     def _note(self, made: Flow) -> tuple[Flow, Step] | None:
