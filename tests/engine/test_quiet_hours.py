@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import flowkit as fk
 from flowkit import engine
 from flowkit.nodetype import Outcome, Wait
-from flowkit.problems import errors
 from flowkit.options import QuietHours
+from flowkit.problems import errors
 from flowkit.zones import WEEKDAYS
 from tests.engine.driver import PAYLOAD, REFUSED, SAY, SAY_AGAIN, SENT, World, flow_of
 from tests.nodes.test_calendar import Here
