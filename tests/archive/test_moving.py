@@ -166,6 +166,7 @@ def test_it_cannot_be_anywhere() -> None:
 # ------------------------------------------------------------------------- killed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", [p for p in POINTS if "archive" in p])
 def test_killed_at_a_point_and_run_again_nothing_is_lost_or_counted_twice(
     tmp_path: Path, point: str

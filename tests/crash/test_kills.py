@@ -14,18 +14,12 @@ from tests.crash.flows import ALL_COMPLETE, FLOWS, TRANSIENT, payloads
 from tests.crash.guarantees import check, ledger
 from tests.processes import Installation, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.crash]
 
 WORKER_POINTS = [
     p for p in POINTS if p.endswith(("_claim", "_commit", "_effect")) and "archive" not in p
 ]
-ALWAYS = {("after_effect", "fail"), ("before_commit", "shared"), ("after_commit", "delay")}
-"""What runs in every run of the tests; the rest with ``-m crash``."""
-CELLS = [
-    pytest.param(point, kind, marks=() if (point, kind) in ALWAYS else pytest.mark.crash)
-    for kind in FLOWS
-    for point in WORKER_POINTS
-]
+CELLS = [(point, kind) for kind in FLOWS for point in WORKER_POINTS]
 
 
 @pytest.mark.parametrize(("point", "kind"), CELLS)
@@ -75,7 +69,6 @@ def test_what_failed_unknown_is_retried_by_hand(here: Installation) -> None:
     assert dict(ledger(here.simulator)) == {f"{accepted}_one": 1, f"{accepted}_two": 1}
 
 
-@pytest.mark.crash
 def test_a_worker_killed_at_any_moment_under_load(here: Installation) -> None:
     accepted = [i for kind in ("resend", "shared") for i in here.trigger(payloads(30), kind)]
     crashes = 0
@@ -91,7 +84,6 @@ def test_a_worker_killed_at_any_moment_under_load(here: Installation) -> None:
     assert {execution.status for execution in found} == {"completed"}
 
 
-@pytest.mark.crash
 def test_stopping_in_good_order_loses_nothing(here: Installation) -> None:
     """SIGTERM under load: what was begun is recorded, and no lease is left."""
     accepted = [i for kind in ("fail", "shared") for i in here.trigger(payloads(30), kind)]
@@ -107,7 +99,6 @@ def test_stopping_in_good_order_loses_nothing(here: Installation) -> None:
     assert {execution.status for execution in found} == {"completed"}
 
 
-@pytest.mark.crash
 def test_a_paused_flow_stays_paused_across_a_kill(here: Installation) -> None:
     flow = next(f for f in here.client.get("/api/flows").json()["items"] if f["name"] == "delay")
     path = f"/api/flows/{flow['id']}"
@@ -130,7 +121,6 @@ def test_a_paused_flow_stays_paused_across_a_kill(here: Installation) -> None:
     assert {execution.status for execution in found} == {"completed"}
 
 
-@pytest.mark.crash
 @pytest.mark.parametrize("point", ["before_create", "after_create"])
 def test_an_api_killed_while_it_accepts(alone: Installation, point: str) -> None:
     api = alone.start_api(FLOWKIT_FAIL_AT=f"{point}:3")
@@ -149,7 +139,6 @@ def test_an_api_killed_while_it_accepts(alone: Installation, point: str) -> None
     check(alone, found, crashes=0)
 
 
-@pytest.mark.crash
 def test_an_api_killed_after_it_answered(alone: Installation) -> None:
     alone.start_simulator()
     api = alone.start_api()

@@ -16,10 +16,9 @@ from tests.crash.flows import payloads
 from tests.crash.guarantees import check
 from tests.processes import Installation, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.crash]
 
 
-@pytest.mark.crash
 def test_workers_that_race_for_every_branch(here: Installation) -> None:
     """Claims of one branch at a time, so that they meet at each."""
     for _ in range(3):
@@ -34,19 +33,16 @@ PEOPLE = payloads(15)
 
 
 CELLS = [
-    pytest.param(point, kind, marks=() if always else pytest.mark.crash)
-    for point, kind, always in (
-        ("after_claim:1", "fail", True),
-        ("before_commit:1", "shared", False),
-        ("before_commit:2", "fail", False),
-        ("before_commit:2", "resend", False),
-        ("after_commit:1", "fail", False),
-        ("before_effect:2", "fail", False),
-        ("before_effect:2", "resend", False),
-        ("after_effect:2", "fail", False),
-        ("after_effect:2", "few", False),
-        ("before_commit:2", "delay", False),
-    )
+    ("after_claim:1", "fail"),
+    ("before_commit:1", "shared"),
+    ("before_commit:2", "fail"),
+    ("before_commit:2", "resend"),
+    ("after_commit:1", "fail"),
+    ("before_effect:2", "fail"),
+    ("before_effect:2", "resend"),
+    ("after_effect:2", "fail"),
+    ("after_effect:2", "few"),
+    ("before_commit:2", "delay"),
 ]
 
 
