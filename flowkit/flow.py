@@ -23,13 +23,13 @@ from flowkit.graph import Record, copy, plain, read_record
 from flowkit.judging import Judged
 from flowkit.layout import ROW, layered
 from flowkit.nodetype import NodeType, node_type, read_node
-from flowkit.options import Options, read_options
 from flowkit.problems import Problem, pointer
 from flowkit.shape import Shape, shape_of
 from flowkit.wire import INTERNAL
 
 if TYPE_CHECKING:
     from flowkit.diff import Diff
+    from flowkit.options import Options
     from flowkit.trial import Journey
 
 
@@ -319,6 +319,8 @@ class Flow(Fluent, Record, Judged):
     @cached_property
     def options(self) -> Options:
         """The settings, read. Raises `Invalid` when they have errors."""
+        from flowkit.options import read_options
+
         return read_options(self.settings)
 
     def behaviour(self, node_id: str) -> NodeType:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowkit.execution import NodeRun
 from flowkit.fields import field, normalise
 from flowkit.wire import iso
+
+if TYPE_CHECKING:
+    from flowkit.execution import NodeRun
 
 ATTEMPTS_MOST = 10
 """Attempts of one series; as many that have passed are kept of a run."""

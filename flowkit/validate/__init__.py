@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.problems import Problem
-from flowkit.validate.snapshot import read_templates as read_templates
 
 if TYPE_CHECKING:
     from flowkit.validate.rules import FINDINGS as FINDINGS
     from flowkit.validate.rules import RULES as RULES
     from flowkit.validate.rules import UNDECIDED as UNDECIDED
     from flowkit.validate.rules import check_flow as check_flow
+    from flowkit.validate.rules import read_templates as read_templates
 
 
 def validate(document: Any, *, templates: Any = None) -> list[Problem]:
@@ -44,17 +44,17 @@ def validate(document: Any, *, templates: Any = None) -> list[Problem]:
     Invalid
         When `templates` are none, or not all of them.
     """
+    from flowkit.validate.rules import check_flow, read_templates
+
     known = None if templates is None else read_templates(templates)
     try:
         flow = Flow.from_dict(document)
     except Invalid as error:
         return error.problems
-    from flowkit.validate.rules import check_flow
-
     return check_flow(flow, known)
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("FINDINGS", "RULES", "UNDECIDED", "check_flow"):
+    if name in ("FINDINGS", "RULES", "UNDECIDED", "check_flow", "read_templates"):
         return getattr(importlib.import_module("flowkit.validate.rules"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

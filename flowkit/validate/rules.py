@@ -28,10 +28,10 @@ from flowkit.validate import (
     wording,
 )
 from flowkit.validate.finding import FINDINGS, UNDECIDED
-from flowkit.validate.snapshot import Templates
+from flowkit.validate.snapshot import Templates, read_templates
 from flowkit.validate.subject import Subject
 
-__all__ = ["FINDINGS", "RULES", "UNDECIDED", "check_flow", "codes", "cost"]
+__all__ = ["FINDINGS", "RULES", "UNDECIDED", "check_flow", "codes", "cost", "read_templates"]
 
 RULES: tuple[Callable[[Subject], Iterable[Problem]], ...] = (
     config.named,
