@@ -34,7 +34,7 @@ from service.worker.internal import Internal
 from service.worker.kin import Kin
 from service.worker.queue import Doorbell
 from service.worker.retention import Retention
-from service.worker.runner import Perform, Runner
+from service.worker.runner import STOP_SECONDS, Perform, Runner
 from service.worker.sweep import Chore, Sweep
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ def work(settings: Settings) -> None:
             lease_seconds=settings.lease_seconds,
             interval_seconds=settings.sweep_seconds,
         )
-        sweeper = threading.Thread(target=sweep.run, args=(stop,), name="sweep")
+        sweeper = threading.Thread(target=sweep.run, args=(stop,), name="sweep", daemon=True)
 
         def end(signum: int, frame: object) -> None:
             stop.set()
@@ -167,7 +167,9 @@ def work(settings: Settings) -> None:
         log.info("worker %d is ready", os.getpid())
         runner.run()
         stop.set()
-        sweeper.join()
+        # A chore in the middle of much, such as the counting of a day, can be cut off like a worker
+        # that is killed: it begins anew elsewhere.
+        sweeper.join(timeout=STOP_SECONDS)
         listener.join(timeout=5)
         doorbell.close()
         heartbeat.end()
