@@ -4,7 +4,7 @@ Owns `test` for tests of flows, and what `Flow.explain` gives: the engine itself
 clock, with each node's decision written down, the rule and the values that led to it. How it is
 told stands in `telling`.
 May import `telling`, `course`, `engine`, `execution`, `flow`, `kin`, `nodetype`, `errors`,
-`problems`, `watching`, `wire`, `world`.
+`problems`, `watching`, `whatsapp`, `wire`, `world`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
 from flowkit.telling import Decision, Heard, Looking, ended_of, heard_of, told_of, why
 from flowkit.watching import watched
+from flowkit.whatsapp import MESSAGE
 from flowkit.wire import cut, from_ms, iso, parse_iso, to_ms
 from flowkit.world import World
 
-MESSAGE = "whatsapp.message"
 NAME = "trial"
 """Id of the execution that is tried."""
 

@@ -18,6 +18,8 @@ from flowkit.fields import field, normalise
 from flowkit.nodetype import Context
 from flowkit.problems import Problem, pointer
 
+MESSAGE = "whatsapp.message"
+"""Kind of the effects that are messages to the contact."""
 INBOUND = "whatsapp.message"
 """Type of the event that is a message of the contact; one below it, after a dot, is so too."""
 MAX_TEXT = 4096

@@ -236,7 +236,7 @@ class SendMessage(NodeType, type="SEND_MESSAGE", category="ACTION", verb="send")
             "interactive": self._interactive,
         }.get(type_, self._media)
         return Effect(
-            kind="whatsapp.message",
+            kind=whatsapp.MESSAGE,
             request={"to": self._to.of(ctx), "type": type_, type_: made(ctx)},
             timeout=self.timeout_seconds,
             on_unknown=self.on_unknown,

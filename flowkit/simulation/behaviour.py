@@ -23,6 +23,7 @@ from flowkit.kin import CALL, unanswered
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, pointer
 from flowkit.whatsapp import INBOUND, is_inbound
+from flowkit.whatsapp import MESSAGE as MESSAGE
 from flowkit.wire import canonical
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 _NORMAL = NormalDist()
 _UNIFORMS = struct.Struct("<8Q")
 
-MESSAGE = "whatsapp.message"
-"""The kind of effects that are messages."""
 CLOSED_CODE = "whatsapp_131047"
 """The error of a free-form message outside the service window."""
 NAMES = {

@@ -116,6 +116,7 @@ class _Town:
         # Events of other types would do nothing.
         self._matters = {*plan.flow.listens, plan.flow.trigger_type}
         self._rows: dict[str, int] = {}
+        self._ids: dict[str, str] = {}
         self._drawn: list[str] = []
         self._entries: Counter[str] = Counter()
         self._again: Counter[str] = Counter()
@@ -137,7 +138,7 @@ class _Town:
         id, _, payload, contact = start
         who = engine.contact_identity(contact) or ""
         if who not in self._rows:
-            self._rows[who] = number
+            self._rows[who], self._ids[who] = number, id
             self._wrote[who] = _last_inbound(contact or {})
             self._will_happen(who, contact or {}, now)
         event = Received(
@@ -162,7 +163,7 @@ class _Town:
         who = execution.contact_id or ""
         course = Alone(len(self._part.rows), self._plan.flow, execution)
         self._part.rows.append(self._rows.get(who, self._plan.first))
-        if execution.id != self._plan.start(self._part.rows[-1]).execution_id:
+        if execution.id != self._ids.get(who):
             self._part.contexts[execution.id] = execution.context
         self._part.heads.ids.append(execution.id)
         self._part.heads.contact_ids.append(execution.contact_id)
@@ -193,7 +194,7 @@ class _Town:
         plan = self._plan
         contact = plan.contacts[self._rows[who] - plan.first]
         event = replace(event, payload={"contact": contact, **event.payload})
-        id = derived_id(plan.start(self._rows[who]).execution_id, event.id)
+        id = derived_id(self._ids[who], event.id)
         # What events have started is among what was recorded.
         starts = event.type == plan.flow.trigger_type and plan.recorded is None
         if starts and self._again[who] < AGAIN_MOST:

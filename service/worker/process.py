@@ -19,6 +19,7 @@ from flowkit.clock import Clock
 from flowkit.engine import Limits, Performance
 from flowkit.nodetype import Outcome
 from flowkit.sharing import KINDS
+from flowkit.whatsapp import MESSAGE
 from service.channels.http import HttpChannel
 from service.channels.whatsapp.client import WhatsAppClient
 from service.settings import Settings
@@ -60,7 +61,7 @@ def channels(settings: Settings) -> Iterator[Perform]:
             effect = performance.effect
             if effect.kind == "http.request":
                 return http.perform(effect.request, performance.key, effect.timeout)
-            if effect.kind != "whatsapp.message":
+            if effect.kind != MESSAGE:
                 return _refused("effect_unsupported", f"no channel performs {effect.kind!r}")
             if whatsapp is None:
                 return _refused(

@@ -245,7 +245,7 @@ def test_a_message_of_ones_own_that_looks_at_more() -> None:
 
 
 def test_segments_retries_and_an_end_before_the_end() -> None:
-    """Branches at once, each with messages that are refused for now, or of which nobody knows."""
+    """Parallel branches; some messages are tried again, of some nobody knows."""
     later = {"code": "whatsapp_2", "message": "later", "transient": True}
     behaviour = Behaviour(
         reactions=[
