@@ -124,6 +124,10 @@ class Client(BroadcastCalls):
         """Return one flow as it is stored now."""
         return self._stored("GET", path_of("flows", flow_id))
 
+    def version(self, flow_id: str, version: int) -> Flow:
+        """Return a published version of a flow."""
+        return _flow(self._call("GET", path_of("flows", flow_id, "versions", str(version))))
+
     def deployed(self, flow: Flow) -> Flow | None:
         """Return the flow that a push of `flow` would update, or None when it would be new.
 

@@ -20,8 +20,8 @@ from flowkit.wire import from_ms, to_ms
 
 What = str | Performance | Callable[[int], None]
 """What is due: a branch goes on, an effect is asked for again, or something else is done then."""
-Answers = Callable[["Course", Performance, int], "tuple[Outcome | None, int]"]
-"""How an effect that is asked for at a moment (ms) ends, and when; None where to ask again then."""
+Answers = Callable[[Any, Performance, int], "tuple[Outcome | None, int]"]
+"""How an effect that a course asks for at a moment (ms) ends, and when; None: to ask again then."""
 
 Queued = tuple[int, int, Any, What, Outcome | None]
 """What happens next: when (ms), in which order of that due at once, for whom, what, and how the

@@ -364,6 +364,7 @@ class Flow(Fluent, Record, Judged):
         at: datetime | str | None = None,
         payload: Any = None,
         events: Iterable[tuple[Any, ...]] = (),
+        flows: Iterable[Flow] = (),
     ) -> Journey:
         """Return what happens to a contact, and why: each node's decision, rule and values.
 
@@ -382,6 +383,8 @@ class Flow(Fluent, Record, Judged):
         events : iterable of tuple, optional
             What happens to the contact: ``(type, moment)`` or ``(type, moment, payload)``, where
             the moment is one as `at` is, or a timedelta since the start.
+        flows : iterable of Flow, optional
+            The other flows that nodes run or start, by their ids; see `Trial.with_flows`.
 
         Raises
         ------
@@ -390,7 +393,7 @@ class Flow(Fluent, Record, Judged):
         """
         from flowkit.trial import explain
 
-        return explain(self, contact, at=at, payload=payload, events=events)
+        return explain(self, contact, at=at, payload=payload, events=events, flows=flows)
 
     @cached_property
     def _behaviours(self) -> dict[str, NodeType]:

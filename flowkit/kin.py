@@ -1,7 +1,7 @@
 """What an execution and those that it waits for know of each other.
 
 Owns the id of what SUBFLOW starts, the record of who started it, and the event by which it tells
-its end. May import `execution`, `size`, `nodetype`, `problems`.
+its end. May import `execution`, `size`, `nodetype`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flowkit.execution import Execution, NodeRun, Received, branch_order, derived_id
+from flowkit.execution import TERMINAL, Execution, NodeRun, Received, branch_order, derived_id
 from flowkit.nodetype import Next
-from flowkit.problems import Problem
 from flowkit.size import size_of
 
 if TYPE_CHECKING:
@@ -38,11 +37,16 @@ def parent_of(execution: Execution) -> str | None:
     return by.get("executionId") if by.get("waits") else None
 
 
-def calls(flow: Flow, execution: Execution) -> Iterator[tuple[NodeRun, str]]:
-    """Yield the runs that have started an execution to wait for, and the id of each."""
+def let_go(flow: Flow, execution: Execution) -> Iterator[tuple[NodeRun, str]]:
+    """Yield the runs that no longer wait for the execution that they have started, and its id."""
     for run in execution.executed_nodes:
-        if ENDED in flow.behaviour(run.node_id).listens():
-            yield run, child_id(execution.id, run.idempotency_key)
+        if ENDED not in flow.behaviour(run.node_id).listens():
+            continue
+        if (run.result or {}).get("status") in TERMINAL:  # it has told its end
+            continue
+        if execution.ended_at is None and run.status not in ("completed", "cancelled"):
+            continue  # it waits, or may yet try again to start it
+        yield run, child_id(execution.id, run.idempotency_key)
 
 
 def told(flow: Flow, execution: Execution, most: int) -> Received:
@@ -74,15 +78,6 @@ def told(flow: Flow, execution: Execution, most: int) -> Received:
     else:
         payload["vars"] = vars
     return Received(id=execution.id, type=ENDED, payload=payload, at=execution.ended_at)
-
-
-def unanswered(node_id: str, how: str) -> Problem:
-    """Return the problem that nobody says what becomes of a flow that a node runs."""
-    message = (
-        f"{node_id} runs another flow, which does not happen here; say how it ends: {how}, with an "
-        'Outcome("completed", handle="completed", result={"vars": {...}}).'
-    )
-    return Problem("simulate.subflow", "", message)
 
 
 def taken(payload: Any) -> Next:

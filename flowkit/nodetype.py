@@ -171,6 +171,10 @@ class NodeType:
         """Return the types of the events that a node with this config may wait for."""
         return ()
 
+    def starts(self) -> tuple[str, int | None] | None:
+        """Return the flow that it starts, and the version; None for the newest."""
+        return None
+
     # -- what the validator reasons with; a type overrides what does not hold of it
 
     def takes(self, handle: str | None) -> tuple[float, float]:

@@ -7,6 +7,7 @@ Imports `client`, `clock`, `diff`, `flow`, `validate`, `problems`; `simulation` 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -96,6 +97,7 @@ def plan(
     at: datetime | None = None,
     behaviour: Behaviour | None = None,
     prices: Prices | None = None,
+    flows: Sequence[Flow] = (),
 ) -> Plan:
     """Return what pushing `flow` would change. Nothing is stored.
 
@@ -120,6 +122,9 @@ def plan(
         that is enough: 100 messages. Else every message is taken, and the plan says so.
     prices : Prices, optional
         What messages cost.
+    flows : sequence of Flow, optional
+        Flows that the two run or start, for the simulation; what is not among them is taken from
+        the service.
 
     Raises
     ------
@@ -154,16 +159,22 @@ def plan(
         else:
             from flowkit.simulation.forecast import forecast
 
-            outcomes = forecast(
-                client,
-                deployed,
-                flow,
-                contacts=contacts,
-                seed=seed,
-                at=at or SystemClock().now(),
-                behaviour=behaviour,
-                prices=prices,
-            )
+            try:
+                outcomes = forecast(
+                    client,
+                    deployed,
+                    flow,
+                    contacts=contacts,
+                    seed=seed,
+                    at=at or SystemClock().now(),
+                    behaviour=behaviour,
+                    prices=prices,
+                    flows=flows,
+                )
+            except Invalid as refusal:
+                if any(problem.code != "simulate.subflow" for problem in refusal.problems):
+                    raise
+                why_not = str(refusal)
     return Plan(
         flow,
         deployed,

@@ -1,12 +1,16 @@
 """An execution that another one starts for the same contact, for every driver.
 
-Owns how deep they may follow each other, and what each knows of the one before.
-May import `engine`, `execution`, `flow`, `kin`, `size`, `errors`.
+Owns how deep they may follow each other, what each knows of the one before, and which flows those
+are that a flow starts. May import `engine`, `execution`, `flow`, `kin`, `size`, `errors`,
+`problems`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from flowkit import engine
@@ -14,13 +18,17 @@ from flowkit.engine import Limits
 from flowkit.errors import NotFound
 from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.kin import STARTED_BY, child_id
+from flowkit.kin import CALL, STARTED_BY, child_id
+from flowkit.problems import Problem, errors, pointer
 from flowkit.size import size_of_execution
 
 MAX_DEPTH = 10
 """How many executions may have started one another in a row: flows that go round end there."""
 FILTERED = "the flow's filter does not hold"
 """Why an execution that was asked for is not there."""
+Started = Mapping[tuple[str, "int | None"], Flow]
+"""Flows by their id and the version that is asked for, which is None for the newest."""
+NOTHING: Started = MappingProxyType({})
 
 
 def started_by(
@@ -66,3 +74,71 @@ def started_by(
         execution.owes = waits
         execution.bytes = size_of_execution(execution)
     return execution
+
+
+def started_flows(
+    flow: Flow, flows: Iterable[Flow], settled: Callable[[Flow, str], bool], how: str
+) -> tuple[Started, list[Problem]]:
+    """Return the flows that a flow starts, and those start in turn, and what is wrong with them.
+
+    Parameters
+    ----------
+    flow : Flow
+        The one that starts others.
+    flows : iterable of Flow
+        Those that there are, it among them if it can be started anew. One without a version
+        stands for whichever is asked for.
+    settled : callable
+        Told a flow and the id of a node that runs another: whether its end is known without.
+    how : str
+        How else the end of such a node can be said.
+
+    Returns
+    -------
+    dict, list of Problem
+        A flow that START_FLOW names may be missing, one that SUBFLOW runs may not.
+    """
+    there = list(flows)
+    started: dict[tuple[str, int | None], Flow] = {}
+    found: list[Problem] = []
+    for number, other in enumerate(there):
+        at = pointer("flows", number)
+        if other.id is None:
+            message = (
+                f"{other.name!r} has no id, by which another flow could start it: give it one."
+            )
+            found.append(Problem("simulate.flows", at, message))
+        if other is not flow:
+            wrong = errors(other.validate())
+            found += [replace(problem, path=at + problem.path) for problem in wrong]
+    ahead = [flow]
+    while ahead:
+        asking = ahead.pop()
+        for node in asking.nodes:
+            behaviour = asking.behaviour(node.id)
+            asked = behaviour.starts()
+            if asked is None or asked in started or settled(asking, node.id):
+                continue
+            known = _version(there, *asked)
+            if known is not None:
+                started[asked] = known
+                ahead.append(known)
+            elif behaviour.internal == CALL:
+                message = (
+                    f"{node.id} runs flow {asked[0]}, version {asked[1]}, which is not here. Give "
+                    f"it, as in flows=[...]; or say how it ends: {how}, with an "
+                    'Outcome("completed", handle="completed", result={"vars": {...}}).'
+                )
+                found.append(Problem("simulate.subflow", "", message))
+    return started, found
+
+
+def _version(flows: Collection[Flow], flow_id: str, version: int | None) -> Flow | None:
+    """Return a version of a flow; the newest for None."""
+    known = [flow for flow in flows if flow.id == flow_id]
+    if version is not None:
+        known = [flow for flow in known if flow.version in (version, 0)]
+    if not known:
+        return None
+    newest = max(known, key=lambda flow: flow.version)
+    return newest if newest.version else newest.replace(version=version or 1)

@@ -167,7 +167,12 @@ def ended_of(outcome: Outcome) -> str:
 
 
 def heard_of(
-    flow: Flow, before: Execution, event: Received, after: Execution | None, now: datetime
+    flow: Flow,
+    before: Execution,
+    event: Received,
+    after: Execution | None,
+    now: datetime,
+    names: str = "",
 ) -> Heard:
     """Return what an event did to an execution, and why.
 
@@ -181,6 +186,8 @@ def heard_of(
         What came.
     now : datetime
         When.
+    names : str, optional
+        What stands before the names of the flow's nodes.
     """
     did, saw = "nobody listens for it", []
     if before.ended_at is not None:
@@ -193,7 +200,7 @@ def heard_of(
     elif after is not None:
         known = {run.idempotency_key: run.status for run in before.executed_nodes}
         woken = [
-            run.node_id
+            names + run.node_id
             for run in after.executed_nodes
             if run.status == "completed" and known[run.idempotency_key] == "waiting"
         ]

@@ -3,8 +3,8 @@
 Owns `test` for tests of flows, and what `Flow.explain` gives: the engine itself under a virtual
 clock, with each node's decision written down, the rule and the values that led to it. How it is
 told stands in `telling`.
-May import `telling`, `course`, `engine`, `execution`, `flow`, `kin`, `nodetype`, `errors`,
-`problems`, `watching`, `whatsapp`, `wire`, `world`.
+May import `telling`, `course`, `engine`, `execution`, `flow`, `nodetype`, `errors`, `problems`,
+`starting`, `watching`, `whatsapp`, `wire`, `world`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from flowkit import engine
-from flowkit.course import Alone, Course, Due, run
+from flowkit.course import Due, run
 from flowkit.engine import Performance, Received
 from flowkit.errors import Invalid, NotFound
 from flowkit.execution import Execution, NodeRun, run_order
 from flowkit.flow import Flow
-from flowkit.kin import unanswered
-from flowkit.ledger import received
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
+from flowkit.starting import started_flows
 from flowkit.telling import Decision, Heard, Looking, ended_of, heard_of, told_of, why
 from flowkit.watching import watched
 from flowkit.whatsapp import MESSAGE
 from flowkit.wire import cut, from_ms, iso, parse_iso, to_ms
-from flowkit.world import World
+from flowkit.world import Member, World
 
 NAME = "trial"
 """Id of the execution that is tried."""
@@ -37,7 +36,10 @@ NAME = "trial"
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that went to the channel: from which node, when, and what it asked for."""
+    """A message that went to the channel: from which node, when, and what it asked for.
+
+    A node of another flow that was started is named ``"id/node"``, here and everywhere in a trial.
+    """
 
     node_id: str
     at: datetime
@@ -163,6 +165,10 @@ class Trial:
     >>> trial = test(flow).with_contact(contact).at("2026-12-01T09:00Z")
     >>> trial.event("paid", after=timedelta(hours=2)).run().sent
     [('ok', '2026-12-01T11:00:00.000Z')]
+    >>> part = Flow("Part", trigger="called", id="part").send(text="Hello", id="hello").end()
+    >>> flow = Flow("Whole", trigger="x").subflow("part", 1).send(text="Bye", id="bye").end()
+    >>> [node for node, _ in test(flow).with_flows(part).with_contact(contact).run().sent]
+    ['part/hello', 'bye']
     """
 
     flow: Flow
@@ -173,6 +179,7 @@ class Trial:
     outcomes: Mapping[str, tuple[Outcome, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     events: tuple[Coming, ...] = ()
+    flows: tuple[Flow, ...] = ()
 
     def with_contact(self, contact: Mapping[str, Any]) -> Trial:
         """Try it with this contact; the payload holds it unless another is given."""
@@ -181,6 +188,14 @@ class Trial:
     def with_payload(self, payload: Any) -> Trial:
         """Start it with this payload; without a contact of its own the flow finds it there."""
         return replace(self, payload=payload)
+
+    def with_flows(self, *flows: Flow) -> Trial:
+        """Let nodes run (SUBFLOW) or start (START_FLOW) these, by their ids.
+
+        One without a version is whichever is asked for. What START_FLOW starts that is not among
+        them is taken as given.
+        """
+        return replace(self, flows=flows)
 
     def at(self, moment: datetime | str) -> Trial:
         """Start it at a moment: aware, or ISO 8601 with its zone."""
@@ -254,7 +269,8 @@ class Trial:
         Invalid
             When the flow has no such node.
         """
-        if node_id not in {node.id for node in self.flow.nodes}:
+        others = (f"{other.id}/{node.id}" for other in self.flows for node in other.nodes)
+        if node_id not in {node.id for node in self.flow.nodes} | {*others}:
             message = f"The flow has no node {node_id!r}."
             raise Invalid([Problem("trial.node", "/node", message)])
         return replace(self, outcomes={**self.outcomes, node_id: outcomes})
@@ -273,27 +289,36 @@ class Trial:
             if moment < self.start:
                 message = "An event that comes before the start is not received."
                 found.append(Problem("trial.event", f"/events/{number}", message))
-        found += [
-            unanswered(node.id, f"by ending({node.id!r}, ...)")
-            for node in self.flow.nodes
-            if node.type == "SUBFLOW" and node.id not in self.outcomes
-        ]
-        if found:
-            raise Invalid(found)
         flow = self.flow.replace(id=self.flow.id or NAME, version=self.flow.version or 1)
+
+        def named(of: Flow, node_id: str) -> str:
+            return node_id if of.id == flow.id else f"{of.id}/{node_id}"
+
+        started, wrong = started_flows(
+            flow,
+            self.flows,
+            lambda asking, node_id: named(asking, node_id) in self.outcomes,
+            "by ending(node, ...)",
+        )
+        if found := found + wrong:
+            raise Invalid(found)
         payload = {"contact": self.contact} if self.payload is None else self.payload
         contact = None if self.contact is None else dict(self.contact)
         execution = engine.start(flow, payload, execution_id=NAME, now=self.start, contact=contact)
         journey = Journey(execution, [], [], [])
         if execution is None:
             return journey
-        course = _Watched(flow, execution, journey)
         end = None if self.end is None else to_ms(self.end)
-        world = World(flow)
+
+        def begin(of: Flow, execution: Execution) -> _Watched:
+            return _Watched(world, of, execution, journey, named(of, ""))
+
+        world = World(begin, started)
+        course = begin(flow, execution)
         world.add(course)
 
-        def answers(_: Course, performance: Performance, now: int) -> tuple[Outcome, int]:
-            node_id = course.node_of(performance.branch_id)
+        def answers(course: _Watched, performance: Performance, now: int) -> tuple[Outcome, int]:
+            node_id = course.names + course.node_of(performance.branch_id)
             effect, at = performance.effect, self.start + timedelta(milliseconds=now - begun)
             if effect.kind == MESSAGE:
                 sent = Sent(node_id, at, effect.request, performance.attempt)
@@ -305,12 +330,13 @@ class Trial:
             elif outcome is DONE:
                 decided = world.perform(course.execution, performance, now)
                 if decided is not None:
-                    course.tell(at, performance.branch_id, node_id, ended_of(decided))
+                    own = course.node_of(performance.branch_id)
+                    course.tell(at, performance.branch_id, own, ended_of(decided))
                     outcome = decided
             return outcome, now + round(self.seconds * 1000)
 
         def comes(event: Received, now: int) -> None:
-            if not world.deliver(execution.contact_id or "", event, now):
+            if course not in world.deliver(execution.contact_id or "", event, now):
                 journey.events.append(heard_of(flow, course.execution, event, None, from_ms(now)))
 
         begun = to_ms(cut(self.start))
@@ -341,9 +367,10 @@ def explain(
     at: datetime | str | None = None,
     payload: Any = None,
     events: Iterable[tuple[Any, ...]] = (),
+    flows: Iterable[Flow] = (),
 ) -> Journey:
     """Return what happens to a contact and why; see `Flow.explain`."""
-    trial = test(flow).with_contact(contact).with_payload(payload)
+    trial = test(flow).with_flows(*flows).with_contact(contact).with_payload(payload)
     for type_, moment, *said in events:
         when = {"after" if isinstance(moment, timedelta) else "at": moment}
         trial = trial.event(type_, *said, **when)
@@ -358,21 +385,16 @@ def _moment(moment: datetime | str) -> datetime:
         raise Invalid([Problem("trial.time", "/at", message)]) from error
 
 
-class _Watched:
-    """A course on which each decision is written down."""
+class _Watched(Member):
+    """A course on which each decision is written down; its nodes are told behind `names`."""
 
-    index = 0
-
-    def __init__(self, flow: Flow, execution: Execution, journey: Journey) -> None:
-        self._flow = flow
+    def __init__(
+        self, world: World, flow: Flow, execution: Execution, journey: Journey, names: str
+    ) -> None:
+        super().__init__(world, 0, watched(flow, self.asked), execution)
+        self._flow, self.names = flow, names
         self._decisions, self._events = journey.decisions, journey.events
         self._silent: str | None = None
-        self._alone = Alone(0, watched(flow, self.asked), execution)
-
-    @property
-    def execution(self) -> Execution:
-        """The record."""
-        return self._alone.execution
 
     def node_of(self, branch_id: str) -> str:
         """Return where a branch is."""
@@ -390,7 +412,7 @@ class _Watched:
         # decision.
         self._silent = node_id if outcome is not None or waiting else None
         first = len(self._decisions)
-        made = self._alone.step(branch_id, outcome, now)
+        made = super().step(branch_id, outcome, now)
         for wait in self._waits():
             if wait.idempotency_key not in over and wait.status == "completed":
                 self._tell_of(wait, from_ms(now), first)
@@ -398,24 +420,19 @@ class _Watched:
 
     def receive(self, event: Received, now: int) -> list[tuple[str, int]] | None:
         """See `flowkit.world.Member`."""
-        before, moment = self.execution, from_ms(now)
-        made = received(self._flow, before, event, now=moment, limits=self._alone.limits)
-        if made is None:
-            return None
-        self._alone.execution = made.execution
-        self._events.append(heard_of(self._flow, before, event, made.execution, moment))
-        return [(going, to_ms(at)) for going, at in made.going]
-
-    def cancel(self, now: int) -> None:
-        """See `flowkit.world.Member`."""
-        self._alone.cancel(now)
+        before = self.execution
+        made = super().receive(event, now)
+        if made is not None:
+            heard = heard_of(self._flow, before, event, self.execution, from_ms(now), self.names)
+            self._events.append(heard)
+        return made
 
     def tell(
         self, at: datetime, branch_id: str, node_id: str, decided: str, place: int | None = None
     ) -> None:
         """Write down what was decided of a node; before the decision at `place`, if not last."""
         type_ = self._flow.behaviour(node_id).type
-        told = Decision(at, branch_id, node_id, type_, (), decided)
+        told = Decision(at, branch_id, self.names + node_id, type_, (), decided)
         self._decisions.insert(len(self._decisions) if place is None else place, told)
 
     def _waits(self) -> list[NodeRun]:
@@ -429,7 +446,7 @@ class _Watched:
         how = "no event has come in time" if said is None else f"an event has come at {said}"
         place = first
         for number, decision in enumerate(self._decisions[first:], start=first + 1):
-            place = number if decision.node_id == wait.node_id else place
+            place = number if decision.node_id == self.names + wait.node_id else place
         decided = f"{how}: goes on by {wait.source_handle!r}"
         self.tell(at, wait.branch_id, wait.node_id, decided, place)
 
@@ -448,5 +465,6 @@ class _Watched:
             if node_id != self._silent:
                 branch_id = scope._branch.branch_id
                 saw = tuple(look.saw)
-                told = Decision(scope.now, branch_id, node_id, node.type, saw, told_of(said))
+                name = self.names + node_id
+                told = Decision(scope.now, branch_id, name, node.type, saw, told_of(said))
                 self._decisions.append(told)

@@ -1,9 +1,9 @@
 """What executions in memory have in common: contacts, cells, entries, and the events that come.
 
 Owns what the service keeps beside executions, for drivers with a virtual clock; each decision is
-the code that decides it there. There is one flow: what another would do is not known here.
-May import `course`, `contacts`, `engine`, `entry`, `execution`, `flow`, `nodetype`, `nodes.flows`,
-`sharing`, `size`, `starting`, `errors`, `wire`.
+the code that decides it there.
+May import `course`, `contacts`, `engine`, `entry`, `execution`, `flow`, `kin`, `nodetype`,
+`nodes.flows`, `sharing`, `size`, `starting`, `errors`, `wire`.
 """
 
 from __future__ import annotations
@@ -11,49 +11,66 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from flowkit.contacts import Contact, cell_of, contacts_of, shown
-from flowkit.course import Due
+from flowkit.course import Alone, Due
 from flowkit.engine import Limits, Performance, Received
 from flowkit.entry import Entered, may_enter, refusal_of
 from flowkit.errors import Invalid, NodeFailed, NotFound
 from flowkit.execution import Execution, derived_id
 from flowkit.flow import Flow
+from flowkit.kin import CALL, let_go, parent_of, told
 from flowkit.nodes.flows import NAMED, START, STOP
 from flowkit.nodetype import Outcome
 from flowkit.sharing import KINDS, outcome_of, sharing
 from flowkit.size import size_of
-from flowkit.starting import FILTERED, started_by
+from flowkit.starting import FILTERED, Started, started_by
 from flowkit.wire import from_ms, to_ms
 
 
-class Member(Protocol):
-    """An execution in memory, under way or over."""
+class Member(Alone):
+    """An execution of a world, whose end may concern others there."""
 
-    @property
-    def execution(self) -> Execution:
-        """Its record."""
-        ...
+    def __init__(self, world: World, index: int, flow: Flow, execution: Execution) -> None:
+        super().__init__(index, flow, execution, world.limits)
+        self._world = world
+
+    def step(
+        self, branch_id: str, outcome: Outcome | None, now: int
+    ) -> tuple[list[Performance], list[tuple[str, int]]]:
+        """See `Course`."""
+        made = super().step(branch_id, outcome, now)
+        self._concerns(now)
+        return made
 
     def receive(self, event: Received, now: int) -> list[tuple[str, int]] | None:
         """Receive an event; return who goes on and when (ms), None when it is not concerned."""
-        ...
+        made = super().receive(event, now)
+        self._concerns(now)
+        return made
 
     def cancel(self, now: int) -> None:
         """Be cancelled at a moment (ms)."""
-        ...
+        super().cancel(now)
+        self._concerns(now)
+
+    def _concerns(self, now: int) -> None:
+        """Let others hear what concerns them, behind all that happens in the same stroke."""
+        if self.execution.owes:
+            self._world.due.append(Due(now, partial(self._world.settle, self)))
 
 
 class World:
-    """Executions of a flow, and what they share.
+    """Executions, and what they share.
 
     Parameters
     ----------
-    flow : Flow
-        With an id and a version.
-    begin : callable, optional
-        Makes a member of an execution that another has started; without it they are not followed.
+    begin : callable
+        Makes a member of a flow's execution that another has started.
+    started : mapping
+        The flows that can be started so; of others it is taken as given that they start.
     limits : Limits, optional
         Bounds of executions and results.
 
@@ -61,31 +78,34 @@ class World:
     ----------
     due : list of Due
         What is to happen, for whoever drives the executions to take.
+    limits : Limits
+        As given.
     """
 
     def __init__(
         self,
-        flow: Flow,
-        begin: Callable[[Execution], Member] | None = None,
+        begin: Callable[[Flow, Execution], Member],
+        started: Started,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.due: list[Due] = []
-        self._flow = flow
+        self.limits = limits
         self._begin = begin
-        self._limits = limits
+        self._started = started
         self._members: dict[str, list[Member]] = {}
-        self._last: dict[str, Member] = {}
+        self._last: dict[tuple[str, str], Member] = {}
+        self._by_id: dict[str, Member] = {}
         self._told: dict[str, Contact] = {}
         self._cells: dict[str, Any] = {}
 
-    def may_enter(self, execution: Execution) -> bool:
-        """Return whether the flow's entry policy lets an execution begin."""
-        last = self._last.get(execution.contact_id or "")
+    def may_enter(self, flow: Flow, execution: Execution) -> bool:
+        """Return whether a flow's entry policy lets an execution begin."""
+        last = self._last.get((execution.contact_id or "", execution.flow_id))
         if last is None:
             return True
         known = last.execution
         entered = Entered(known.id, known.created_at, live=known.ended_at is None)
-        return may_enter(self._flow.options.entry, execution, entered)
+        return may_enter(flow.options.entry, execution, entered)
 
     def add(self, member: Member, *, told: bool = True) -> None:
         """Take in an execution that has entered; its root branch goes on at once.
@@ -94,9 +114,10 @@ class World:
         """
         execution = member.execution
         who = execution.contact_id
+        self._by_id[execution.id] = member
         if who is not None:
             self._members.setdefault(who, []).append(member)
-            self._last[who] = member
+            self._last[who, execution.flow_id] = member
             if told:
                 (self._told[who],) = contacts_of([execution])
         self.due.append(Due(to_ms(execution.created_at), "root", member))
@@ -116,17 +137,29 @@ class World:
         list of Member
             Those that have received it.
         """
-        if size_of(event.payload) > self._limits.result_bytes:
+        if size_of(event.payload) > self.limits.result_bytes:
             event = replace(event, payload=None)
         heard = []
         for member in self._live(contact_id):
             if member.execution.id in besides:
                 continue
-            wakes = member.receive(event, now)
-            if wakes is not None:
+            if self._give(member, event, now):
                 heard.append(member)
-                self.due += [Due(at, branch_id, member) for branch_id, at in wakes]
         return heard
+
+    def settle(self, member: Member, now: int) -> None:
+        """Do what follows for others from what has become of an execution, as workers do."""
+        execution = member.execution
+        for _, child in let_go(member.flow, execution):
+            known = self._by_id.get(child)
+            if known is not None and known.execution.ended_at is None:
+                known.cancel(now)
+        if execution.ended_at is None or not execution.owes:
+            return
+        member.execution = replace(execution, owes=False)
+        parent = self._by_id.get(parent_of(execution) or "")
+        if parent is not None and parent.execution.ended_at is None:
+            self._give(parent, told(member.flow, execution, self.limits.result_bytes), now)
 
     def perform(self, asking: Execution, performance: Performance, now: int) -> Outcome | None:
         """Perform an internal effect; None where it is none."""
@@ -138,7 +171,14 @@ class World:
             return Outcome("completed", result=self._stop(asking, flow_ids, now))
         if kind == START:
             return self._start(asking, performance, moment)
+        if kind == CALL:
+            return self._call(asking, performance, moment)
         return None
+
+    def _give(self, member: Member, event: Received, now: int) -> bool:
+        wakes = member.receive(event, now)
+        self.due += [Due(at, branch_id, member) for branch_id, at in wakes or ()]
+        return wakes is not None
 
     def _live(self, contact_id: str) -> list[Member]:
         """Return a contact's executions under way, the latest first, as a store lists them."""
@@ -162,31 +202,48 @@ class World:
 
     def _stop(self, asking: Execution, flow_ids: list[str] | None, now: int) -> dict[str, Any]:
         stopped = []
-        if flow_ids is None or self._flow.id in flow_ids:
-            for member in self._live(asking.contact_id or ""):
-                if member.execution.id != asking.id:
-                    member.cancel(now)
-                    stopped.append(member.execution.id)
+        for member in self._live(asking.contact_id or ""):
+            execution = member.execution
+            wanted = flow_ids is None or execution.flow_id in flow_ids
+            if wanted and execution.id != asking.id:
+                member.cancel(now)
+                stopped.append(execution.id)
         return {"stopped": len(stopped), "executionIds": stopped[:NAMED]}
 
     def _start(self, asking: Execution, performance: Performance, now: datetime) -> Outcome:
-        """Start this flow once more; of another it is taken as given that it starts."""
-        request, started = performance.effect.request, derived_id(asking.id, performance.key)
-        if self._begin is None or request["flowId"] != self._flow.id:
-            return Outcome("completed", result={"executionId": started})
+        flow = self._started.get((performance.effect.request["flowId"], None))
+        if flow is None:
+            given = {"executionId": derived_id(asking.id, performance.key)}
+            return Outcome("completed", result=given)
         try:
-            execution = started_by(
-                asking, performance.key, self._flow, request, now=now, limits=self._limits
-            )
+            result = self._create(asking, performance, flow, now, waits=False)
         except (Invalid, NotFound) as refusal:
             return _failed(refusal.code, str(refusal))
+        return Outcome("completed", result=result)
+
+    def _call(self, asking: Execution, performance: Performance, now: datetime) -> Outcome:
+        request = performance.effect.request
+        flow = self._started[request["flowId"], request["version"]]
+        try:
+            result = self._create(asking, performance, flow, now, waits=True)
+        except (Invalid, NotFound) as refusal:
+            return _failed(refusal.code, str(refusal))
+        if result["executionId"] is None:
+            return Outcome("completed", result=result | {"status": "refused"}, handle="failed")
+        return Outcome("completed", result=result, awaits=True)
+
+    def _create(
+        self, asking: Execution, performance: Performance, flow: Flow, now: datetime, *, waits: bool
+    ) -> dict[str, Any]:
+        """Create the execution that is asked for; return its id, or none and why it may not be."""
+        request, key = performance.effect.request, performance.key
+        execution = started_by(asking, key, flow, request, now=now, limits=self.limits, waits=waits)
         if execution is None:
-            return Outcome("completed", result={"executionId": None, "reason": FILTERED})
-        if not self.may_enter(execution):
-            result = {"executionId": None, "reason": refusal_of(self._flow, execution)}
-            return Outcome("completed", result=result)
-        self.add(self._begin(execution), told=False)
-        return Outcome("completed", result={"executionId": started})
+            return {"executionId": None, "reason": FILTERED}
+        if not self.may_enter(flow, execution):
+            return {"executionId": None, "reason": refusal_of(flow, execution)}
+        self.add(self._begin(flow, execution), told=False)
+        return {"executionId": execution.id}
 
 
 def _failed(code: str, message: str) -> Outcome:

@@ -45,6 +45,10 @@ class StartFlow(NodeType, type="START_FLOW", category="ACTION", verb="start_flow
         """Return the start of a flow: ``start_flow("win-back")``."""
         return cls(flow_id=flow_id, **config)
 
+    def starts(self) -> tuple[str, int | None]:
+        """Return the flow, in its newest version."""
+        return self.flow_id, None
+
     def run(self, ctx: Context) -> Effect:
         """Ask for an execution; its id follows from the run's key."""
         own = {"var": "trigger"}
@@ -73,6 +77,7 @@ class Subflow(NodeType, type="SUBFLOW", category="LOGIC", verb="subflow"):
     ... )
     """
 
+    internal = CALL
     handles = (_COMPLETED, _FAILED, _LATE)
 
     flow_id: str = field(help="Id of the flow.", min_length=1, max_length=128)
@@ -107,6 +112,10 @@ class Subflow(NodeType, type="SUBFLOW", category="LOGIC", verb="subflow"):
     def listens(self) -> tuple[str, ...]:
         """Return the event by which an execution tells its end."""
         return (ENDED,)
+
+    def starts(self) -> tuple[str, int | None]:
+        """Return the flow, in the version that is pinned."""
+        return self.flow_id, self.version
 
     def run(self, ctx: Context) -> Effect:
         """Ask for an execution, to wait for its end; its id follows from the run's key."""

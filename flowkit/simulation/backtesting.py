@@ -1,7 +1,7 @@
 """`backtest`: the triggers that one version of a flow had, run through another.
 
 Owns the reading of what is recorded, and who of it a flow takes. Imports pandas, `comparison`,
-`run`, `behaviour`, `history.frames`, `engine`, `diff`.
+`plan`, `run`, `behaviour`, `history.frames`, `engine`, `starting`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.history.frames import TRIGGERS
 from flowkit.problems import Problem, errors, pointer
-from flowkit.simulation.behaviour import Behaviour
+from flowkit.simulation.behaviour import ANSWERED, Behaviour, nodes_of
 from flowkit.simulation.comparison import Comparison
 from flowkit.simulation.fitting import EFFECTS
+from flowkit.simulation.plan import Start
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation, is_message
-from flowkit.simulation.run import Start, rerun
+from flowkit.simulation.run import rerun
+from flowkit.starting import Started, started_flows
 from flowkit.wire import from_ms, to_ms
 
 NEEDED = tuple(column.name for column in TRIGGERS if column.name != "trigger_type")
@@ -38,6 +40,7 @@ def backtest(
     seed: int = 0,
     prices: Prices | None = None,
     processes: int = 1,
+    flows: Iterable[Flow] = (),
 ) -> Comparison:
     """Return which of the contacts that were there would have fared otherwise in another flow.
 
@@ -65,6 +68,8 @@ def backtest(
         What messages cost, for the summary.
     processes : int, optional
         Among how many processes the triggers are divided.
+    flows : iterable of Flow, optional
+        The other flows that either of them runs or starts; see `simulate`.
 
     Raises
     ------
@@ -76,13 +81,14 @@ def backtest(
     found = errors([*old.validate(), *new.validate()])
     if found:
         raise Invalid(found)
+    flows = list(flows)
     triggers = _of_flow(old, _triggers(old, history))
     said = "behaviour as given"
     if behaviour is None:
         messages = getattr(history, "messages", None)  # a simulation knows what readers did
         behaviour, said = fitted(_node_runs(old, history), messages)
     else:
-        _check(behaviour, old, new)
+        _check(behaviour, old, new, flows)
     return compare(
         old,
         new,
@@ -92,6 +98,7 @@ def backtest(
         seed=seed,
         prices=prices,
         processes=processes,
+        flows=flows,
     )
 
 
@@ -106,6 +113,7 @@ def compare(
     prices: Prices | None = None,
     processes: int = 1,
     mapped: bool = False,
+    flows: Iterable[Flow] = (),
 ) -> Comparison:
     """Return what two flows without errors make of the same triggers; see `backtest`.
 
@@ -114,14 +122,14 @@ def compare(
     """
     flow_id = triggers["flow_id"].iloc[0]
     # A SPLIT divides by the flow's id: it must be the same in both.
-    flows = [flow.replace(id=flow_id, version=flow.version or 1) for flow in (old, new)]
+    both = [flow.replace(id=flow_id, version=flow.version or 1) for flow in (old, new)]
     recorded = _recorded(triggers)
     anew = recorded
     if not mapped and _mapping(old) != _mapping(new):  # the new one finds them by its own
         anew = [start._replace(contact=None) for start in recorded]
     one, other = (
-        _run(flow, starts, _about(behaviour, flow), seed, prices, processes)
-        for flow, starts in zip(flows, (recorded, anew), strict=True)
+        _run(flow, [*flows, flow], starts, behaviour, seed, prices, processes)
+        for flow, starts in zip(both, (recorded, anew), strict=True)
     )
     return Comparison(one, other, triggers, about)
 
@@ -150,6 +158,7 @@ def fitted(
 
 def _run(
     flow: Flow,
+    flows: Iterable[Flow],
     recorded: Sequence[Start],
     behaviour: Behaviour,
     seed: int,
@@ -171,19 +180,24 @@ def _run(
             continue
         if execution is not None:
             starts.append(start._replace(contact=execution.context["contact"]))
-    return rerun(flow, starts, behaviour, seed=seed, prices=prices, processes=processes)
+    started, found = started_flows(flow, flows, behaviour.answers_for, ANSWERED)
+    if found:
+        raise Invalid(found)
+    own = _about(behaviour, flow, started)
+    return rerun(flow, starts, own, started=started, seed=seed, prices=prices, processes=processes)
 
 
-def _about(behaviour: Behaviour, flow: Flow) -> Behaviour:
+def _about(behaviour: Behaviour, flow: Flow, started: Started) -> Behaviour:
     """Return the reactions that are about nodes of a flow, or about all."""
-    there = {None, *(node.id for node in flow.nodes)}
+    there = {None, *nodes_of(flow, started)}
     return replace(behaviour, reactions=[r for r in behaviour.reactions if r.node in there])
 
 
-def _check(behaviour: Behaviour, old: Flow, new: Flow) -> None:
+def _check(behaviour: Behaviour, old: Flow, new: Flow, flows: Iterable[Flow]) -> None:
     """Refuse a behaviour that is wrong for both flows."""
-    wrong = behaviour.check(new)
-    found = [problem for problem in behaviour.check(old) if problem in wrong]
+    started: Started = {(flow.id or "", None): flow for flow in flows}
+    wrong = behaviour.check(new, started)
+    found = [problem for problem in behaviour.check(old, started) if problem in wrong]
     if found:
         raise Invalid(found)
 

@@ -2,7 +2,8 @@
 
 Owns the model and its randomness. Every draw follows from (seed, contact, node, attempt), so that
 nothing depends on the order in which contacts are simulated, or on what happens to others.
-May import `expression`, `jsonlogic`, `kin`, `nodetype`, `errors`, `problems`; pandas only in `fit`.
+May import `expression`, `jsonlogic`, `kin`, `nodetype`, `starting`, `errors`, `problems`; pandas
+only in `fit`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ from flowkit.engine import Performance
 from flowkit.expression import Expr
 from flowkit.flow import Flow
 from flowkit.jsonlogic import check_logic, evaluate, truthy
-from flowkit.kin import CALL, unanswered
+from flowkit.kin import CALL
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, pointer
+from flowkit.starting import NOTHING, Started
 from flowkit.whatsapp import INBOUND, is_inbound
 from flowkit.whatsapp import MESSAGE as MESSAGE
 from flowkit.wire import canonical
@@ -41,6 +43,8 @@ NAMES = {
     "bought": "purchase",
 }
 """Types of the events that reactions are, by what happened."""
+ANSWERED = f"in Behaviour(answers={{{CALL!r}: ...}})"
+"""How the end of what runs another flow can be said."""
 VISIT = re.compile(r"_v[0-9]+$")
 """What a visit of a node in a loop adds to its id."""
 DRAWS = ("outcome", "latency", "delivered", "read", "replied", "clicked", "opted_out", "bought")
@@ -138,8 +142,8 @@ class Reaction:
         if isinstance(self.when, Expr):
             object.__setattr__(self, "when", self.when.to_jsonlogic())
 
-    def check(self, flow: Flow, path: str) -> list[Problem]:
-        """Return what is wrong with it, for a flow."""
+    def check(self, nodes: Collection[str], path: str) -> list[Problem]:
+        """Return what is wrong with it, where there are these nodes."""
         found = []
         for item in fields(self):
             value, at = getattr(self, item.name), path + pointer(item.name)
@@ -151,7 +155,7 @@ class Reaction:
         if not found and self.failed + self.unknown > 1:
             message = "failed and unknown are together at most 1."
             found.append(Problem("behaviour.probability", path + "/failed", message))
-        if self.node is not None and self.node not in {node.id for node in flow.nodes}:
+        if self.node is not None and self.node not in nodes:
             message = f"The flow has no node {self.node!r}."
             found.append(Problem("behaviour.node", path + "/node", message))
         for text, weight in self.replies.items():
@@ -235,6 +239,12 @@ class Occurrence:
         return self.when is None or truthy(evaluate(self.when, {"contact": contact}))
 
 
+def nodes_of(flow: Flow, started: Started) -> set[str]:
+    """Return the names of nodes that reactions can be for."""
+    others = {f"{other.id}/{node.id}" for other in started.values() for node in other.nodes}
+    return others | {node.id for node in flow.nodes}
+
+
 PLAIN = Reaction()
 """The reaction where no other fits: everything is taken and arrives, nobody answers."""
 
@@ -281,21 +291,29 @@ class Behaviour:
     names: Mapping[str, str] = field(default_factory=dict)
     window: bool | None = None
 
-    def check(self, flow: Flow) -> list[Problem]:
-        """Return what is wrong with it, for a flow; paths begin at its fields' names."""
+    def check(self, flow: Flow, started: Started = NOTHING) -> list[Problem]:
+        """Return what is wrong with it, for a flow; paths begin at its fields' names.
+
+        Parameters
+        ----------
+        flow, started : Flow, mapping
+            Whose nodes reactions may be for: of the flows that it starts as ``"id/node"``.
+        """
         found: list[Problem] = []
+        names = nodes_of(flow, started)
         for number, reaction in enumerate(self.reactions):
-            found += reaction.check(flow, pointer("reactions", number))
+            found += reaction.check(names, pointer("reactions", number))
         for number, occurrence in enumerate(self.events):
             found += occurrence.check(pointer("events", number))
         for name, event in self.names.items():
             if name not in NAMES or not (isinstance(event, str) and event):
                 message = f"names gives types of events to {', '.join(NAMES)}."
                 found.append(Problem("behaviour.name", pointer("names", name), message))
-        if CALL not in self.answers:
-            how = f"in Behaviour(answers={{{CALL!r}: ...}})"
-            found += [unanswered(n.id, how) for n in flow.nodes if n.type == "SUBFLOW"]
         return found
+
+    def answers_for(self, flow: Flow, node_id: str) -> bool:
+        """Return whether it says itself how a node ends that would start a flow."""
+        return flow.behaviour(node_id).internal in self.answers
 
     def name(self, happened: str) -> str:
         """Return the type of the event that a reaction is."""

@@ -2,8 +2,8 @@
 
 Owns the simulation of flows that listen for events, ask for internal effects or look at the
 service window: every execution takes its turns alone, and what the service keeps beside it is a
-`World`. May import `course`, `world`, `engine`, `execution`, `entry`, `whatsapp`, `behaviour`,
-`channel`, `replies` beside it, `nodetype`, `errors`, `wire`.
+`World`. May import `course`, `world`, `engine`, `execution`, `flow`, `whatsapp`, `nodetype`,
+`errors`, `wire`, and `behaviour`, `channel`, `plan`, `population`, `replies` beside it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowkit import engine
-from flowkit.course import Alone, Course, Due, run
+from flowkit.course import Due, run
 from flowkit.engine import Performance, Received
 from flowkit.errors import Invalid
 from flowkit.execution import Execution, derived_id
@@ -33,14 +33,12 @@ from flowkit.simulation.behaviour import (
     first_draws,
     outcome,
 )
+from flowkit.simulation.plan import Part, Plan, Start
 from flowkit.simulation.population import INBOUND_AT
 from flowkit.simulation.replies import consequences
 from flowkit.whatsapp import is_inbound
 from flowkit.wire import from_ms, parse_iso, to_ms
-from flowkit.world import World
-
-if TYPE_CHECKING:
-    from flowkit.simulation.run import Part, Plan, Start
+from flowkit.world import Member, World
 
 GONE = Outcome("unknown")
 """How an effect ends that did not begin, for its branch was let go while it waited."""
@@ -60,6 +58,20 @@ AGAIN_MOST = 10
 """How often a contact's events start the flow again; who answers everything would never end."""
 
 
+class Course(Member):
+    """An execution of a simulation.
+
+    `part` is where its rows are. `drawn` tells its draws from those of the contact's other
+    executions, `names` its nodes from those of the flow that is simulated.
+    """
+
+    def __init__(
+        self, world: World, flow: Flow, execution: Execution, part: Part, drawn: str, names: str
+    ) -> None:
+        super().__init__(world, len(part.rows), flow, execution)
+        self.part, self.drawn, self.names = part, drawn, names
+
+
 def eventful(flow: Flow, behaviour: Behaviour, *, repeats: bool) -> bool:
     """Return whether anything can happen that executions which share turns know nothing of."""
     return (
@@ -70,9 +82,9 @@ def eventful(flow: Flow, behaviour: Behaviour, *, repeats: bool) -> bool:
     )
 
 
-def ties(flow: Flow, behaviour: Behaviour) -> bool:
+def ties(flows: Iterable[Flow], behaviour: Behaviour) -> bool:
     """Return whether contacts can hold each other up: buckets of tokens may be of several."""
-    return LIMIT_TAKE in _internal(flow, behaviour)
+    return any(LIMIT_TAKE in _internal(flow, behaviour) for flow in flows)
 
 
 def _internal(flow: Flow, behaviour: Behaviour) -> set[str | None]:
@@ -80,8 +92,8 @@ def _internal(flow: Flow, behaviour: Behaviour) -> set[str | None]:
     return kinds - {None} - behaviour.answers.keys()
 
 
-def simulated(plan: Plan, part: Part, progress: Callable[[int], None]) -> list[Alone]:
-    """Return what becomes of the executions of a plan, in the order of their indices.
+def simulated(plan: Plan, part: Part, progress: Callable[[int], None]) -> list[Course]:
+    """Return what becomes of the executions of a plan, in the order in which they began.
 
     Parameters
     ----------
@@ -93,7 +105,7 @@ def simulated(plan: Plan, part: Part, progress: Callable[[int], None]) -> list[A
     numbers = range(plan.first, plan.first + len(plan.contacts))
     # Where nobody waits for anybody else, one after the other takes the least room.
     towns = [numbers] if plan.tied else [range(number, number + 1) for number in numbers]
-    done: list[Alone] = []
+    done: list[Course] = []
     for contacts in towns:
         town = _Town(plan, part)
         town.run(contacts)
@@ -106,19 +118,18 @@ class _Town:
     """Contacts, and the executions about them."""
 
     def __init__(self, plan: Plan, part: Part) -> None:
-        self.courses: list[Alone] = []
-        self._first = len(part.rows)
+        self.courses: list[Course] = []
         self._plan, self._part = plan, part
         self._behaviour, self._seed = plan.behaviour, plan.seed
-        self._world = World(plan.flow, self._begin)
+        self._world = World(self._begin, plan.started)
         self._gate = plan.channel.gate() if plan.channel is not None else None
         self._judges = plan.behaviour.judges_window(plan.flow)
         # Events of other types would do nothing.
-        self._matters = {*plan.flow.listens, plan.flow.trigger_type}
+        self._listened = plan.flow.listens.union(*(f.listens for f in plan.started.values()))
+        self._matters = self._listened | {plan.flow.trigger_type}
         self._rows: dict[str, int] = {}
         self._ids: dict[str, str] = {}
-        self._drawn: list[str] = []
-        self._entries: Counter[str] = Counter()
+        self._entries: Counter[tuple[str, str]] = Counter()
         self._again: Counter[str] = Counter()
         self._wrote: dict[str, float] = {}
         self._optouts: dict[str, int] = {}
@@ -153,24 +164,27 @@ class _Town:
 
     def _enters(self, execution: Execution) -> bool:
         """Let an execution begin if the entry policy does; return whether."""
-        if not self._world.may_enter(execution):
+        if not self._world.may_enter(self._plan.flow, execution):
             return False
-        self._world.add(self._begin(execution))
+        self._world.add(self._begin(self._plan.flow, execution))
         return True
 
-    def _begin(self, execution: Execution) -> Alone:
+    def _begin(self, flow: Flow, execution: Execution) -> Course:
         """Take in an execution that begins."""
-        who = execution.contact_id or ""
-        course = Alone(len(self._part.rows), self._plan.flow, execution)
-        self._part.rows.append(self._rows.get(who, self._plan.first))
-        if execution.id != self._ids.get(who):
-            self._part.contexts[execution.id] = execution.context
-        self._part.heads.ids.append(execution.id)
-        self._part.heads.contact_ids.append(execution.contact_id)
-        self._entries[who] += 1
-        entry = self._entries[who]
+        who, part, names = execution.contact_id or "", self._part, ""
+        if flow.id != self._plan.flow.id:
+            part = part.others.setdefault(execution.flow_id, Part())
+            names = f"{flow.id}/"
+        self._entries[who, execution.flow_id] += 1
+        entry = self._entries[who, execution.flow_id]
         # Each entry of a contact has chances of its own.
-        self._drawn.append(f"#{entry}" if entry > 1 else "")
+        drawn = (f"@{flow.id}" if names else "") + (f"#{entry}" if entry > 1 else "")
+        course = Course(self._world, flow, execution, part, drawn, names)
+        part.rows.append(self._rows.get(who, self._plan.first))
+        if execution.id != self._ids.get(who):
+            part.contexts[execution.id] = execution.context
+        part.heads.ids.append(execution.id)
+        part.heads.contact_ids.append(execution.contact_id)
         self.courses.append(course)
         return course
 
@@ -211,7 +225,7 @@ class _Town:
         """Give an event to executions under way, but not to the one that it has started."""
         if is_inbound(event.type):
             self._wrote[who] = now
-        if event.type in self._plan.flow.listens:
+        if event.type in self._listened:
             self._world.deliver(who, event, now, besides=(started,))
 
     # -- effects
@@ -220,7 +234,7 @@ class _Town:
         self, course: Course, performance: Performance, now: int
     ) -> tuple[Outcome | None, int]:
         """Return how an effect that begins now ends, and when."""
-        execution = self.courses[course.index - self._first].execution
+        execution = course.execution
         who = execution.contact_id or ""
         contact = self._world.contact(who)
         kind = performance.effect.kind
@@ -230,8 +244,8 @@ class _Town:
         if kind != MESSAGE:
             return self._world.perform(execution, performance, now) or Outcome("completed"), now
         visit = performance.key[len(execution.id) + 1 :]
-        reaction = self._behaviour.reaction(VISIT.sub("", visit), contact)
-        drawn = visit + self._drawn[course.index - self._first]
+        reaction = self._behaviour.reaction(course.names + VISIT.sub("", visit), contact)
+        drawn = visit + course.drawn
         chance, spread = first_draws(self._seed, who, drawn, performance.attempt)
         begins = now
         if self._gate is not None:
@@ -245,7 +259,8 @@ class _Town:
             ended = CLOSED
         at = begins + reaction.latency.ms(spread)
         if ended.status == "completed":
-            self._sent(who, reaction, drawn, performance, at)
+            fate = self._sent(who, reaction, drawn, performance, at)
+            course.part.fates[performance.key, performance.attempt] = fate
         return ended, at
 
     def _is_closed(self, performance: Performance, who: str, at: int) -> bool:
@@ -254,15 +269,15 @@ class _Town:
 
     def _sent(
         self, who: str, reaction: Reaction, drawn: str, performance: Performance, at: int
-    ) -> None:
-        """Settle what becomes of a message, and let come what its reader does."""
+    ) -> tuple[int | None, ...]:
+        """Return what becomes of a message, and let come what its reader does."""
         fate, follows = consequences(
             *(self._behaviour, reaction, self._seed, who, drawn, performance, at, self._optouts)
         )
-        self._part.fates[performance.key, performance.attempt] = fate
         for event in follows:
             if event.type in self._matters or is_inbound(event.type):
                 self._comes(who, *event)
+        return fate
 
 
 def _holds(execution: Execution, branch_id: str) -> bool:

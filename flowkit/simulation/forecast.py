@@ -7,6 +7,7 @@ are any. Imports pandas, `backtesting`, `invented`, `history.frames`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from flowkit import history
 from flowkit.engine import contact_identity
+from flowkit.errors import ServiceError
 from flowkit.flow import Flow
 from flowkit.simulation.backtesting import compare, fitted
 from flowkit.simulation.behaviour import Behaviour
@@ -39,6 +41,7 @@ def forecast(
     at: datetime,
     behaviour: Behaviour | None = None,
     prices: Prices | None = None,
+    flows: Iterable[Flow] = (),
 ) -> Comparison:
     """Return what two flows without errors make of the same contacts.
 
@@ -58,6 +61,8 @@ def forecast(
         How channel and contacts behave; fitted from what is recorded without, if that is enough.
     prices : Prices, optional
         What messages cost.
+    flows : iterable of Flow, optional
+        Flows that the two run or start; what is not among them is taken from the service.
     """
     recorded = runs = None
     if client is not None and deployed.id is not None:
@@ -80,7 +85,33 @@ def forecast(
         seed=seed,
         prices=prices,
         mapped=made_up,
+        flows=[*flows, *_stored(client, [deployed, flow], flows)],
     )
+
+
+def _stored(client: Client | None, asking: list[Flow], flows: Iterable[Flow]) -> list[Flow]:
+    """Return the flows that some run or start, as far as the service has them."""
+    given = {flow.id for flow in flows}
+    found: dict[tuple[str, int | None], Flow] = {}
+    ahead = [*asking, *flows]
+    while client is not None and ahead:
+        flow = ahead.pop()
+        for node in flow.nodes:
+            asked = flow.behaviour(node.id).starts()
+            if asked is None or asked in found or asked[0] in given:
+                continue
+            flow_id, version = asked
+            try:
+                other = (
+                    client.flow(flow_id) if version is None else client.version(flow_id, version)
+                )
+            except ServiceError as error:
+                if error.status != 404:
+                    raise
+                continue
+            found[asked] = other
+            ahead.append(other)
+    return list(found.values())
 
 
 def _made_up(deployed: Flow, flow: Flow, size: int, seed: int, at: datetime) -> pd.DataFrame:

@@ -7,8 +7,9 @@ numbers every time. Imports pandas and numpy, `behaviour`, `prices`, `rows`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +18,10 @@ from flowkit.flow import Flow
 from flowkit.history.frames import JSON, TEXT, TRIGGERS
 from flowkit.history.metrics import node_table
 from flowkit.simulation.behaviour import CLOSED_CODE, Behaviour, after_sending
+from flowkit.simulation.plan import Part, Start
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.rows import MISSING, Group, Heads, frames, moments_of
-
-if TYPE_CHECKING:
-    from flowkit.simulation.run import Part, Start
+from flowkit.starting import NOTHING, Started
 
 MESSAGES = ("sent_at", "delivered_at", "read_at", "replied_at", "clicked_at", "bought_at")
 """Times of a message; missing where it did not come to that."""
@@ -41,6 +41,8 @@ class Simulation:
         Contacts for whom the flow's filter said no.
     refused : int
         Triggers of contacts whom the flow's entry policy did not let in again.
+    others : dict of str to Simulation
+        What happened in the other flows that nodes started, by their ids.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Simulation:
         seed: int,
         prices: Prices | None,
         start: Callable[[int], Start],
+        started: Started = NOTHING,
     ) -> None:
         self.flow = flow
         self.turned_away = sum(part.turned_away for part in parts)
@@ -73,6 +76,15 @@ class Simulation:
                 self._groups.append(Group(group.execution, group.origin, members, group.times))
             first += len(part.rows)
         self._behaviour, self._seed, self._prices = behaviour, seed, prices
+        judged = replace(behaviour, window=behaviour.judges_window(flow))
+        flows = {other_id: other for (other_id, _), other in started.items()}
+        self.others = {
+            other_id: Simulation(
+                flows[other_id], contacts, [part.others.get(other_id, Part()) for part in parts],
+                judged, seed, prices, start,
+            )
+            for other_id in sorted({other_id for part in parts for other_id in part.others})
+        }  # fmt: skip
 
     @cached_property
     def _frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -159,14 +171,15 @@ class Simulation:
         return table
 
     def cost(self) -> float:
-        """Return what all delivered messages cost, in the currency of the prices.
+        """Return what all delivered messages cost, those of `others` too, in the prices' currency.
 
         Raises
         ------
         ValueError
             Without prices.
         """
-        return float(self._costs().sum())
+        others = sum(other.cost() for other in self.others.values())
+        return float(self._costs().sum()) + others
 
     def _costs(self) -> pd.Series[Any]:
         if self._prices is None:
@@ -197,7 +210,11 @@ class Simulation:
         said = ", ".join(f"{count} {status}" for status, count in statuses.items())
         away = f"; {self.turned_away} turned away by the filter" if self.turned_away else ""
         kept = f"; {self.refused} kept out by the entry policy" if self.refused else ""
-        return f"{len(self.executions)} simulated executions: {said or 'none'}{away}{kept}"
+        more = "".join(
+            f"; {len(other.executions)} of {other_id} (see .others)"
+            for other_id, other in self.others.items()
+        )
+        return f"{len(self.executions)} simulated executions: {said or 'none'}{away}{kept}{more}"
 
 
 def is_message(node_runs: pd.DataFrame) -> pd.Series[Any]:

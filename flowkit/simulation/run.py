@@ -7,14 +7,13 @@ decisions are the engine's. May import everything of `flowkit.simulation`.
 from __future__ import annotations
 
 import gc
-import hashlib
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,15 +25,25 @@ from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
-from flowkit.simulation.behaviour import MESSAGE, VISIT, Behaviour, Reaction, first_draws, outcome
+from flowkit.simulation.behaviour import (
+    ANSWERED,
+    MESSAGE,
+    VISIT,
+    Behaviour,
+    Reaction,
+    first_draws,
+    outcome,
+)
 from flowkit.simulation.channel import Channel, Gate
 from flowkit.simulation.crowd import Block, Walk
 from flowkit.simulation.eventful import eventful, simulated, ties
+from flowkit.simulation.plan import Part, Plan, Start
 from flowkit.simulation.population import contacts_of
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation
-from flowkit.simulation.rows import Group, Heads, Integers
+from flowkit.simulation.rows import Group, Integers
 from flowkit.simulation.shared import Follower, Head, Shared, State, is_small
+from flowkit.starting import Started, started_flows
 from flowkit.wire import cut, from_ms, to_ms
 
 Progress = Callable[[int, int], None]
@@ -43,70 +52,6 @@ STEP = 1_000
 """Executions between two reports of progress, where each goes alone."""
 BLOCK = 10_000
 """Executions that walk together: between two reports of progress, and at once in memory."""
-
-
-class Start(NamedTuple):
-    """How an execution is started: at a moment in ms, for a contact unless the payload says."""
-
-    execution_id: str
-    at: int
-    payload: Any
-    contact: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A simulation, or the part of it that one process does.
-
-    `contacts` are those numbered from `first` on, of `total`; `recorded` are their starts, where
-    these do not follow from `at`, `over` and `payload`.
-    """
-
-    flow: Flow
-    contacts: Sequence[dict[str, Any]]
-    behaviour: Behaviour
-    at: int
-    over: int
-    until: int | None
-    seed: int
-    channel: Channel | None
-    share: bool
-    payload: Callable[[dict[str, Any]], Any] | None
-    eventful: bool
-    tied: bool
-    first: int
-    total: int
-    recorded: Sequence[Start] | None = None
-
-    def start(self, number: int) -> Start:
-        """Return how the execution of a contact is started."""
-        if self.recorded is not None:
-            return self.recorded[number - self.first]
-        contact = self.contacts[number - self.first]
-        return Start(
-            _id(f"{self.at:012x}", self.seed, number),
-            self.at + (self.over * number // self.total if self.over else 0),
-            {"contact": contact} if self.payload is None else self.payload(contact),
-            contact,
-        )
-
-
-@dataclass(slots=True)
-class Part:
-    """What came of a plan: courses, what tells its executions apart, and who did not start.
-
-    `rows` are the numbers of the contacts whose executions are in `heads`, among all; `fates`
-    what became of messages, by key and attempt, where it was settled while they were sent;
-    `contexts` are those of executions that were started by something else than the plan.
-    """
-
-    groups: list[Group] = field(default_factory=list)
-    heads: Heads = field(default_factory=Heads)
-    rows: list[int] = field(default_factory=list)
-    turned_away: int = 0
-    refused: int = 0
-    fates: dict[tuple[str, int], tuple[int | None, ...]] = field(default_factory=dict)
-    contexts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def simulate(
@@ -126,6 +71,7 @@ def simulate(
     progress: Progress | None = None,
     share: bool = True,
     repeats: bool = False,
+    flows: Iterable[Flow] = (),
 ) -> Simulation:
     """Return what would happen if these contacts went through a flow.
 
@@ -168,6 +114,11 @@ def simulate(
     repeats : bool, optional
         Whether a contact may stand several times among the contacts: each time is a trigger of
         its own, and the flow's entry policy says who may enter again.
+    flows : iterable of Flow, optional
+        The other flows that nodes run (SUBFLOW) or start (START_FLOW), under the ids by which
+        these know them, without errors; one without a version is whichever is asked for. What
+        happened there is in ``others``. A reaction is for one of their nodes as ``"id/node"``.
+        What START_FLOW starts that is not among them is taken as given.
 
     Raises
     ------
@@ -177,10 +128,12 @@ def simulate(
     found = errors(flow.validate())
     if found:
         raise Invalid(found)
-    found = behaviour.check(flow)
+    flow = flow.replace(id=flow.id or "simulated", version=flow.version or 1)
+    started, found = started_flows(flow, [*flows, flow], behaviour.answers_for, ANSWERED)
+    found += behaviour.check(flow, started)
     if channel is not None:
         found += channel.check()
-    tie = _tie(flow, behaviour, channel, repeats=repeats)
+    tie = _tie(flow, started, behaviour, channel, repeats=repeats)
     if tie is not None and processes > 1:
         message = f"{tie}: take one process."
         found.append(Problem("simulate.processes", "/processes", message))
@@ -193,9 +146,9 @@ def simulate(
     if found:
         raise Invalid(found)
     people = contacts_of(contacts, columns, repeats=repeats)
-    flow = flow.replace(id=flow.id or "simulated", version=flow.version or 1)
     plan = Plan(
         flow=flow,
+        started=started,
         contacts=people,
         behaviour=behaviour,
         at=to_ms(cut(at)),
@@ -218,6 +171,7 @@ def rerun(
     recorded: Sequence[Start],
     behaviour: Behaviour,
     *,
+    started: Started,
     seed: int,
     prices: Prices | None,
     processes: int = 1,
@@ -228,6 +182,8 @@ def rerun(
     ----------
     flow : Flow
         Without errors, with an id and a version.
+    started : mapping
+        The flows that it starts.
     recorded : sequence of Start
         Starts that the flow's filter and mapping take, in the order of their moments; the entry
         policy decides here.
@@ -239,10 +195,11 @@ def rerun(
     people = [start.contact or {} for start in recorded]
     names = [name for name in map(engine.contact_identity, people) if name is not None]
     repeats = len(set(names)) < len(names)
-    tied = repeats or ties(flow, behaviour)
+    tied = repeats or ties([flow, *started.values()], behaviour)
     happens = eventful(flow, behaviour, repeats=repeats and flow.options.entry.policy != "always")
     plan = Plan(
         flow=flow,
+        started=started,
         contacts=people,
         behaviour=behaviour,
         at=0,
@@ -276,15 +233,18 @@ def _carried_out(
 ) -> Simulation:
     parts = [done(plan, progress)] if processes == 1 else _divided(plan, processes, progress)
     return Simulation(
-        plan.flow, plan.contacts, parts, plan.behaviour, plan.seed, prices, plan.start
-    )
+        plan.flow, plan.contacts, parts, plan.behaviour, plan.seed, prices, plan.start,
+        plan.started,
+    )  # fmt: skip
 
 
-def _tie(flow: Flow, behaviour: Behaviour, channel: Channel | None, *, repeats: bool) -> str | None:
+def _tie(
+    flow: Flow, started: Started, behaviour: Behaviour, channel: Channel | None, *, repeats: bool
+) -> str | None:
     """Return what ties contacts together, so that they are simulated at once; None if nothing."""
     if channel is not None:
         return "The limits of a channel tie all contacts together"
-    if ties(flow, behaviour):
+    if ties([flow, *started.values()], behaviour):
         return "RATE_LIMIT ties all contacts together"
     return "A contact that stands several times is of one process" if repeats else None
 
@@ -367,10 +327,8 @@ def _eventful(plan: Plan, part: Part, progress: Progress | None) -> Part:
         if progress is not None and (number % STEP == 0 or number == plan.total):
             progress(number, plan.total)
 
-    taken = Taken()
     for course in simulated(plan, part, told):
-        taken.add(course)
-    part.groups = taken.groups()
+        course.part.groups.append(group_of(course))
     return part
 
 
@@ -407,16 +365,18 @@ def _started(plan: Plan, part: Part) -> Iterator[tuple[int, Execution, int]]:
         yield index, execution, at
 
 
-def _id(moment: str, seed: int, number: int) -> str:
-    """Return an id such as `flowkit.execution.new_id` makes, but always the same one."""
-    return moment + hashlib.blake2b(f"{seed}|{number}".encode(), digest_size=10).hexdigest()
-
-
 def _course(plan: Plan, shared: Shared | None, index: int, execution: Execution, at: int) -> Course:
     root = shared.root(execution) if shared is not None else None
     if shared is None or root is None:
         return Alone(index, plan.flow, execution, Limits())
     return Follower(shared, index, execution, root, [at])
+
+
+def group_of(course: Alone) -> Group:
+    """Return an execution that took all turns itself."""
+    none = np.empty((1, 0), dtype=np.int64)
+    members = np.array([course.index], dtype=np.int64)
+    return Group(course.execution, course.execution.id, members, none)
 
 
 class Taken:
@@ -435,9 +395,7 @@ class Taken:
                 return
             course = course.alone
         assert isinstance(course, Alone)
-        none = np.empty((1, 0), dtype=np.int64)
-        members = np.array([course.index], dtype=np.int64)
-        self._alone.append(Group(course.execution, course.execution.id, members, none))
+        self._alone.append(group_of(course))
 
     def add_all(self, state: State, members: Integers, times: Sequence[Integers]) -> None:
         """Keep what is needed of executions that went the same course to that state."""

@@ -16,9 +16,9 @@ from functools import lru_cache
 
 from flowkit.engine import Limits, Turn
 from flowkit.errors import NotFound
-from flowkit.execution import TERMINAL, UNRESOLVED, Answer, Execution, PageKey, Patch
+from flowkit.execution import UNRESOLVED, Answer, Execution, PageKey, Patch
 from flowkit.flow import Flow
-from flowkit.kin import calls, parent_of, told
+from flowkit.kin import let_go, parent_of, told
 from service import faults
 from service.events import cancel, give
 from service.store.base import Store
@@ -99,13 +99,8 @@ class Kin:
 
     def _let_go(self, flow: Flow, execution: Execution, now: datetime) -> bool:
         """Cancel what an execution no longer waits for; return whether there can be no more."""
-        ended = execution.ended_at is not None
         done = True
-        for run, child in calls(flow, execution):
-            if (run.result or {}).get("status") in TERMINAL:
-                continue
-            if not ended and run.status not in ("completed", "cancelled"):
-                continue  # it waits, or may yet try again to start it
+        for run, child in let_go(flow, execution):
             if cancel(self._store, child, now=now):
                 self.settle(child, now)
             elif run.status in UNRESOLVED and now - run.start_time < BEGINNING:

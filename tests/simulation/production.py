@@ -31,8 +31,8 @@ from flowkit.nodetype import Outcome
 from flowkit.sharing import KINDS
 from flowkit.simulation.behaviour import VISIT, Behaviour, draws, outcome
 from flowkit.simulation.eventful import AGAIN_MOST, CLOSED, WINDOW_MS
+from flowkit.simulation.plan import execution_id
 from flowkit.simulation.replies import consequences
-from flowkit.simulation.run import _id
 from flowkit.testing import EPOCH
 from flowkit.whatsapp import is_inbound
 from flowkit.wire import from_ms, to_ms, to_wire
@@ -51,7 +51,7 @@ LIMITS = Limits()
 
 def id_of(number: int) -> str:
     """Return the id of the execution that the simulation starts for the contact of a number."""
-    return _id(f"{to_ms(EPOCH):012x}", SEED, number)
+    return execution_id(f"{to_ms(EPOCH):012x}", SEED, number)
 
 
 class Recording(SqliteStore):
