@@ -123,12 +123,19 @@ def go_on(
     """Let executions go on from what is due of them; see `run`."""
     heapify(due)
     order = len(due)
+
+    def take() -> None:
+        """Take in what else is due, behind all that came up before."""
+        nonlocal order
+        for at, what, course, ended in besides or ():
+            heappush(due, (at, order, course, what, ended))
+            order += 1
+        if besides:
+            besides.clear()
+
     while due or besides:
         if besides:
-            for at, what, course, ended in besides:
-                heappush(due, (at, order, course, what, ended))
-                order += 1
-            besides.clear()
+            take()
         if until is not None and due[0][0] > until:
             return
         now, _, course, what, ended = heappop(due)
@@ -147,3 +154,5 @@ def go_on(
             again = performance if outcome is None else performance.branch_id
             heappush(due, (at, order, course, again, outcome))
             order += 1
+            if besides:
+                take()

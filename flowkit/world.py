@@ -30,6 +30,10 @@ from flowkit.starting import FILTERED, Started, started_by
 from flowkit.wire import from_ms, to_ms
 
 
+SWEEP_MS = 1_000
+"""How long it takes a worker to find what nobody has told it; see FLOWKIT_SWEEP_SECONDS."""
+
+
 class Member(Alone):
     """An execution of a world, whose end may concern others there."""
 
@@ -41,25 +45,27 @@ class Member(Alone):
         self, branch_id: str, outcome: Outcome | None, now: int
     ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """See `Course`."""
+        over = self.execution.ended_at is not None
         made = super().step(branch_id, outcome, now)
-        self._concerns(now)
+        if self.execution.owes and not over:  # who takes a turn tells at once
+            self._world.due.append(Due(now, partial(self._world.settle, self)))
         return made
 
     def receive(self, event: Received, now: int) -> list[tuple[str, int]] | None:
         """Receive an event; return who goes on and when (ms), None when it is not concerned."""
         made = super().receive(event, now)
-        self._concerns(now)
+        self._found(now)
         return made
 
     def cancel(self, now: int) -> None:
         """Be cancelled at a moment (ms)."""
         super().cancel(now)
-        self._concerns(now)
+        self._found(now)
 
-    def _concerns(self, now: int) -> None:
-        """Let others hear what concerns them, behind all that happens in the same stroke."""
-        if self.execution.owes:
-            self._world.due.append(Due(now, partial(self._world.settle, self)))
+    def _found(self, now: int) -> None:
+        """Let others hear of an end that came from outside, when the sweep would find it."""
+        if self.execution.owes and self.execution.ended_at is not None:
+            self._world.due.append(Due(now + SWEEP_MS, partial(self._world.settle, self)))
 
 
 class World:
@@ -154,9 +160,10 @@ class World:
             known = self._by_id.get(child)
             if known is not None and known.execution.ended_at is None:
                 known.cancel(now)
+                self.settle(known, now)
         if execution.ended_at is None or not execution.owes:
             return
-        member.execution = replace(execution, owes=False)
+        member.execution = replace(execution, owes=False, updated_at=from_ms(now))
         parent = self._by_id.get(parent_of(execution) or "")
         if parent is not None and parent.execution.ended_at is None:
             self._give(parent, told(member.flow, execution, self.limits.result_bytes), now)

@@ -399,12 +399,27 @@ class Runner:
             self._give_up(held, set(answer.fenced))
         elif answer.outcome == "cancelled":
             self._give_up(held, set(held.claim.branches))
+        elif answer.outcome == "conflict" and not held.doubtful and self._hear(held):
+            pass  # decided anew, knowing what has come
         else:
             # Someone settled a run by evidence, or a commit of ours was made and its answer lost:
             # whoever claims the branches next reads it anew.
             self._return(held)
         if not held.claim.branches:
             self._held.pop(execution_id, None)
+
+    def _hear(self, held: Held) -> bool:
+        """Take in the events that came since the claim; return whether there are any."""
+        claim = held.claim
+        try:
+            execution = self._store.get_execution(claim.head.id)
+        except Exception as error:
+            log.warning("what came for execution %s is not known: %s", claim.head.id, error)
+            return False
+        if len(execution.inbox) == len(claim.head.inbox):
+            return False
+        held.claim = replace(claim, head=replace(execution, branches=[], executed_nodes=[]))
+        return True
 
     def _give_up(self, held: Held, branch_ids: Set[str]) -> None:
         """Let go of branches that are not ours; what their effects came to is still evidence."""

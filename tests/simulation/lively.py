@@ -26,7 +26,18 @@ STEPS: dict[str, Any] = {
     "goal": lambda b: b.goal("reached", end_execution=True),
     "stop": lambda b: b.stop_flows(all=True),
     "start": lambda b: b.start_flow("lively"),
+    "call": lambda b: b.subflow("part", 1, completed=STEPS["send"]),
+    "call_briefly": lambda b: b.subflow("part", 1, timeout={"amount": 71.317, "unit": "seconds"}),
 }
+PART = Flow.from_dict(
+    fk.Flow("Part", trigger="never", settings={"onFailure": "end"})
+    .send(text="Part of {{ contact.n }}")
+    .wait_for("paid", minutes=3, received=lambda b: b.set_variable({"n": fk.contact.n}))
+    .end()
+    .to_dict()
+    | {"id": "part", "version": 1, "isActive": True}
+)
+"""What lively flows run."""
 WAITS: dict[str, dict[str, Any]] = {
     "reply": {"event": "whatsapp.message", "hours": 20},
     "yes": {

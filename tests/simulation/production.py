@@ -36,6 +36,7 @@ from flowkit.simulation.replies import consequences
 from flowkit.testing import EPOCH
 from flowkit.whatsapp import is_inbound
 from flowkit.wire import from_ms, to_ms, to_wire
+from flowkit.world import SWEEP_MS
 from service.contacts import remember
 from service.entries import create
 from service.events import deliver
@@ -46,6 +47,7 @@ from service.worker.internal import Internal
 from service.worker.runner import Held, Runner
 
 SEED = 7
+SWEEP = timedelta(milliseconds=SWEEP_MS)
 LIMITS = Limits()
 
 
@@ -59,7 +61,7 @@ class Recording(SqliteStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.entered: dict[str | None, list[str]] = {}
+        self.entered: dict[tuple[str | None, str], list[str]] = {}
         self.moved: dict[tuple[str, str], int] = {}
         self._moves = 0
 
@@ -77,7 +79,8 @@ class Recording(SqliteStore):
         refused = super().create(executions, **options)
         for execution in executions:
             if execution.id not in refused:
-                self.entered.setdefault(execution.contact_id, []).append(execution.id)
+                whose = execution.contact_id, execution.flow_id
+                self.entered.setdefault(whose, []).append(execution.id)
                 self._note(execution.id, ["root"])
         return refused
 
@@ -110,6 +113,7 @@ class Production:
     wrote: dict[str, int] = field(default_factory=dict)
     optouts: dict[str, int] = field(default_factory=dict)
     begun: int = 0
+    swept: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.internal = Internal(self.store, self.clock)
@@ -196,7 +200,8 @@ class Production:
         contact = self.store.get_contact(who).attributes
         visit = performance.key.partition("_")[2]
         drawn = visit + self.entry(execution)
-        reaction = self.behaviour.reaction(VISIT.sub("", visit), contact)
+        names = "" if execution.flow_id == self.flow.id else f"{execution.flow_id}/"
+        reaction = self.behaviour.reaction(names + VISIT.sub("", visit), contact)
         chance, spread = draws(SEED, who, drawn, performance.attempt)[:2]
         at = now + timedelta(milliseconds=reaction.latency.ms(spread))
         wrote = self.wrote.get(who)
@@ -214,10 +219,16 @@ class Production:
 
     def entry(self, execution: Execution) -> str:
         """Return what tells the draws of a contact's later entries from those of the first."""
-        place = self.store.entered[execution.contact_id].index(execution.id) + 1
-        return f"#{place}" if place > 1 else ""
+        whose = execution.contact_id, execution.flow_id
+        place = self.store.entered[whose].index(execution.id) + 1
+        other = "" if execution.flow_id == self.flow.id else f"@{execution.flow_id}"
+        return other + (f"#{place}" if place > 1 else "")
 
     # -- the worker
+
+    def settle(self, id: str) -> None:
+        """In place of the sweep."""
+        self.runner._kin.settle(id, self.clock.now())
 
     def never(self, performance: Performance) -> Outcome:
         raise AssertionError("the pool of this worker performs nothing itself")
@@ -233,6 +244,10 @@ class Production:
             runner._collect(0.0)
             runner.step(self)  # type: ignore[arg-type]
             now = self.clock.now()
+            for head in self.store.list_owing(after=None, limit=100):
+                if head.id not in self.swept:
+                    self.swept.add(head.id)
+                    self.then(now + SWEEP, partial(self.settle, head.id))
             moments = [self.due[0][0]] if self.due else []
             sleeping = self.store.next_due(now=now)
             if sleeping is not None and sleeping < now + timedelta(days=100):  # no lease
@@ -251,10 +266,12 @@ def production(
     behaviour: Behaviour,
     payload: Callable[[dict[str, Any]], Any],
     over: timedelta = timedelta(0),
+    flows: Sequence[Flow] = (),
 ) -> list[Any]:
     """Return the documents of the executions after everything has happened."""
     with closing(Recording(directory / "flowkit.db")) as store:
-        store.insert_flow(flow.replace(created_at=EPOCH, updated_at=EPOCH), publish=True)
+        for known in (flow, *flows):
+            store.insert_flow(known.replace(created_at=EPOCH, updated_at=EPOCH), publish=True)
         made = Production(store, flow, people, behaviour, payload)
         for number in range(len(people)):
             at = EPOCH + timedelta(

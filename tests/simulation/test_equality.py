@@ -18,7 +18,7 @@ from flowkit import history
 from flowkit.flow import Flow
 from flowkit.simulation import After, Behaviour, Occurrence, Reaction, crowd, simulate
 from flowkit.testing import EPOCH, flows
-from tests.simulation.lively import STEPS, behaviours, lively, lively_flows
+from tests.simulation.lively import PART, STEPS, behaviours, lively, lively_flows
 from tests.simulation.production import SEED, production
 
 COINS = [True, False]
@@ -52,6 +52,9 @@ def payload(contact: dict[str, Any]) -> dict[str, Any]:
 
 def same(simulated: Any, documents: list[Any]) -> None:
     """Hold the frames of a simulation against those of production's documents."""
+    for other_id, other in getattr(simulated, "others", {}).items():
+        same(other, [document for document in documents if document["flowId"] == other_id])
+    documents = [d for d in documents if d["flowId"] == simulated.flow.id]
     executions, node_runs = history.executions(documents), history.node_runs(documents)
     pd.testing.assert_frame_equal(simulated.executions, executions)
     pd.testing.assert_frame_equal(simulated.node_runs, node_runs)
@@ -105,11 +108,13 @@ def production_is_the_same(flow: Flow, behaviour: Behaviour, people: list[dict[s
     """Hold a simulation of contacts who do things against production; return it."""
     over = timedelta(seconds=9_973)
     simulated = simulate(
-        flow, people, behaviour, at=EPOCH, over=over, seed=SEED, payload=payload, repeats=True
-    )
+        flow, people, behaviour, at=EPOCH, over=over, seed=SEED, payload=payload, repeats=True,
+        flows=[PART],
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as directory:
-        documents = production(Path(directory), flow, people, behaviour, payload, over)
+        documents = production(Path(directory), flow, people, behaviour, payload, over, [PART])
     same(simulated, documents)
+    assert {document["flowId"] for document in documents} <= {flow.id, *simulated.others}
     return simulated
 
 
