@@ -100,17 +100,15 @@ def started_flows(
     """
     there = list(flows)
     started: dict[tuple[str, int | None], Flow] = {}
-    found: list[Problem] = []
-    for number, other in enumerate(there):
-        at = pointer("flows", number)
-        if other.id is None:
-            message = (
-                f"{other.name!r} has no id, by which another flow could start it: give it one."
-            )
-            found.append(Problem("simulate.flows", at, message))
-        if other is not flow:
-            wrong = errors(other.validate())
-            found += [replace(problem, path=at + problem.path) for problem in wrong]
+    found = [
+        Problem(
+            "simulate.flows",
+            pointer("flows", number),
+            f"{other.name!r} has no id, by which others could start it: give it one.",
+        )
+        for number, other in enumerate(there)
+        if other.id is None
+    ]
     ahead = [flow]
     while ahead:
         asking = ahead.pop()
@@ -119,10 +117,14 @@ def started_flows(
             asked = behaviour.starts()
             if asked is None or asked in started or settled(asking, node.id):
                 continue
-            known = _version(there, *asked)
-            if known is not None:
-                started[asked] = known
-                ahead.append(known)
+            other = _version(there, *asked)
+            if other is not None:
+                started[asked] = other if other.version else other.replace(version=asked[1] or 1)
+                at = pointer("flows", there.index(other))
+                wrong = errors(other.validate()) if other is not flow else []
+                found += [replace(problem, path=at + problem.path) for problem in wrong]
+                if not wrong:
+                    ahead.append(other)
             elif behaviour.internal == CALL:
                 message = (
                     f"{node.id} runs flow {asked[0]}, version {asked[1]}, which is not here. Give "
@@ -134,11 +136,8 @@ def started_flows(
 
 
 def _version(flows: Collection[Flow], flow_id: str, version: int | None) -> Flow | None:
-    """Return a version of a flow; the newest for None."""
+    """Return a version of a flow, or what stands for it; the newest for None."""
     known = [flow for flow in flows if flow.id == flow_id]
     if version is not None:
         known = [flow for flow in known if flow.version in (version, 0)]
-    if not known:
-        return None
-    newest = max(known, key=lambda flow: flow.version)
-    return newest if newest.version else newest.replace(version=version or 1)
+    return max(known, key=lambda flow: flow.version, default=None)

@@ -29,7 +29,6 @@ from flowkit.size import size_of
 from flowkit.starting import FILTERED, Started, started_by
 from flowkit.wire import from_ms, to_ms
 
-
 SWEEP_MS = 1_000
 """How long it takes a worker to find what nobody has told it; see FLOWKIT_SWEEP_SECONDS."""
 

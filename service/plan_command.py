@@ -45,7 +45,8 @@ def run(
     statuses = [NO_CHANGE]
     for flow in flows:
         alike = _alike(flow, stand_ins)
-        found = plan(client, flow, deployed=alike, contacts=contacts, seed=seed)
+        others = [other for other in flows if other.id is not None and other is not flow]
+        found = plan(client, flow, deployed=alike, contacts=contacts, seed=seed, flows=others)
         click.echo(str(found))
         statuses.append(ERROR if found.refused else CHANGES if found else NO_CHANGE)
     return ERROR if ERROR in statuses else max(statuses)

@@ -28,7 +28,8 @@ class Prices:
         Price of a message by calling code and category, such as ``{("55", "MARKETING"): 0.0625}``;
         the longest calling code with which the phone number begins counts, ``""`` fits all.
     categories : mapping, optional
-        Category by message node; ``MARKETING`` for nodes that it does not name.
+        Category by message node, of a flow that another starts as ``"id/node"``; ``MARKETING`` for
+        nodes that it does not name.
 
     Raises
     ------

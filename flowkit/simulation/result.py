@@ -55,6 +55,7 @@ class Simulation:
         prices: Prices | None,
         start: Callable[[int], Start],
         started: Started = NOTHING,
+        names: str = "",
     ) -> None:
         self.flow = flow
         self.turned_away = sum(part.turned_away for part in parts)
@@ -76,12 +77,13 @@ class Simulation:
                 self._groups.append(Group(group.execution, group.origin, members, group.times))
             first += len(part.rows)
         self._behaviour, self._seed, self._prices = behaviour, seed, prices
+        self._names = names
         judged = replace(behaviour, window=behaviour.judges_window(flow))
         flows = {other_id: other for (other_id, _), other in started.items()}
         self.others = {
             other_id: Simulation(
                 flows[other_id], contacts, [part.others.get(other_id, Part()) for part in parts],
-                judged, seed, prices, start,
+                judged, seed, prices, start, names=f"{other_id}/",
             )
             for other_id in sorted({other_id for part in parts for other_id in part.others})
         }  # fmt: skip
@@ -125,8 +127,8 @@ class Simulation:
         rows = [
             self._fates.get((key, attempt))
             or after_sending(
-                self._behaviour.reaction(node, by_id[execution_id]), self._seed, contact_id,
-                key.removeprefix(f"{execution_id}_"), attempt, at, optouts,
+                self._behaviour.reaction(self._names + node, by_id[execution_id]), self._seed,
+                contact_id, key.removeprefix(f"{execution_id}_"), attempt, at, optouts,
             )
             for execution_id, contact_id, node, key, attempt, at in zip(
                 sent["execution_id"], sent["contact_id"].fillna(""), sent["node_id"],
@@ -188,7 +190,9 @@ class Simulation:
         prices = self._prices
         messages = self.messages
         costs = [
-            prices.of(node, str(by_id[execution_id].get("phone", ""))) if arrived else 0.0
+            prices.of(self._names + node, str(by_id[execution_id].get("phone", "")))
+            if arrived
+            else 0.0
             for execution_id, node, arrived in zip(
                 messages["execution_id"],
                 messages["node_id"],

@@ -119,6 +119,26 @@ class TestSimulation:
         _, out, _ = run("plan", "new.py", *target, "--no-simulation")
         assert "simulated" not in out
 
+    def test_with_the_flows_that_it_runs(self, run: Run, here: Installation) -> None:
+        part = 'fk.Flow("P", trigger="p", id="part").send(text="Part", id="say").end()'
+        whole = 'fk.Flow("W", trigger="w").subflow("part", 1).delay(days={}).end()'
+        file = "import flowkit as fk\npart = {}\nwhole = {}\n"
+        Path("old.py").write_text(file.format(part, whole.format(1)))
+        Path("new.py").write_text(file.format(part, whole.format(2)))
+        _, out, _ = run("plan", "new.py", "--against", "old.py", "--contacts", "3")
+        assert "3 executions of 3 triggers: 3 at other times" in out
+
+        here.start_api()
+        with fk.Client(here.url, api_key=KEY) as client:
+            part = client.push(fk.Flow("P", trigger="p").send(text="Part", id="say").end())
+            whole = whole.replace('"part"', f'"{part.id}"')
+            client.push(fk.Flow("W", trigger="w").subflow(part.id, 1).delay(days=1).end())
+        Path("new.py").write_text(f"import flowkit as fk\nwhole = {whole.format(2)}\n")
+        target = ("--url", here.url, "--key", KEY)
+        status, out, err = run("plan", "new.py", *target, "--contacts", "3")
+        assert (status, err) == (2, "")
+        assert "3 executions of 3 triggers: 3 at other times" in out
+
     def test_for_contacts_that_are_made_up(self, run: Run) -> None:
         Path("old.py").write_text(GOOD)
         Path("new.py").write_text(GOOD.replace("days=1", "days=2"))
