@@ -62,6 +62,35 @@ def test_a_flow_starts_another_once_and_goes_on(stage: Stage, flows: Flows) -> N
     assert len(children(stage)) == 1, "performed again it starts nothing"
 
 
+def test_an_event_while_a_subflow_is_started_makes_no_second_attempt(
+    stage: Stage, flows: Flows
+) -> None:
+    """The outcome is decided anew with what has come: the effect is not asked for again."""
+    stage.store.insert_flow(CHILD, publish=True)
+    whole = flow().parallel(
+        lambda b: b.subflow("child", 1, id="sub"), lambda b: b.wait_for("paid", days=9, id="wait")
+    )
+    stage.start(published(whole.end()))
+    answer, asked = stage.effects.answer, []
+
+    def answered(performance: Performance) -> Outcome:
+        asked.append(performance.key)
+        said = Received(id="e1", type="paid", payload=None, at=EPOCH)
+        deliver(stage.store, stage.store.get_version, ["c1"], said, now=EPOCH, limits=Limits())
+        return answer(performance)
+
+    stage.effects.answer = answered
+    stage.run(stage.runner())
+    until(
+        lambda: getattr(stage.run_of("sub"), "status", "") == "waiting",
+        seconds=PATIENCE,
+        what="it waits",
+    )
+    assert asked == ["x0_sub"]
+    assert stage.run_of("sub").retry_count == 0
+    assert stage.run_of("wait").status == "completed"
+
+
 class _Context:
     contact = {"id": "c1"}
     execution_id, key, now = "x0", "x0_sub", EPOCH
