@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowkit.client import Client
 from flowkit.clock import SystemClock
@@ -40,6 +40,8 @@ class Plan:
         How many executions run, by version and status. They stay in their version to the end.
     findings : list of Problem
         What validation says of `flow` and did not say of `deployed`.
+    refused : bool
+        Whether `flow` has errors, so that it should not be active.
     outcomes : Comparison or None
         What both flows would make of the same contacts; None where that was not simulated.
     not_simulated : str
@@ -51,16 +53,12 @@ class Plan:
     diff: Diff | None
     under_way: dict[int, dict[str, int]]
     findings: list[Problem]
+    refused: bool
     outcomes: Comparison | None = None
     not_simulated: str = ""
 
     def __bool__(self) -> bool:
         return self.diff is None or bool(self.diff)
-
-    @property
-    def refused(self) -> bool:
-        """Whether the flow has errors, so that it cannot be active."""
-        return bool(errors(self.flow.validate()))
 
     def __str__(self) -> str:
         if self.deployed is None:
@@ -98,6 +96,7 @@ def plan(
     behaviour: Behaviour | None = None,
     prices: Prices | None = None,
     flows: Sequence[Flow] = (),
+    templates: Any = None,
 ) -> Plan:
     """Return what pushing `flow` would change. Nothing is stored.
 
@@ -125,21 +124,24 @@ def plan(
     flows : sequence of Flow, optional
         Flows that the two run or start, for the simulation; what is not among them is taken from
         the service.
+    templates : list, dict, str or path, optional
+        The account's message templates, with which both flows are validated; see `validate`.
 
     Raises
     ------
     ServiceError
         When the service cannot be asked.
     Invalid
-        ``plan.contacts`` when they are fewer than 0, or what is wrong with the behaviour.
+        ``plan.contacts`` when they are fewer than 0, or what is wrong with the behaviour or the
+        templates.
     """
     if contacts < 0:
         message = f"A plan simulates 0 contacts or more, not {contacts}."
         raise Invalid([Problem("plan.contacts", "/contacts", message)])
     if client is not None and deployed is None:
         deployed = client.deployed(flow)
-    before = deployed.validate() if deployed is not None else []
-    after = flow.validate()
+    before = deployed.validate(templates=templates) if deployed is not None else []
+    after = flow.validate(templates=templates)
     known = Counter(map(_finding, before))
     fresh = []
     for problem in after:
@@ -147,8 +149,9 @@ def plan(
             known[_finding(problem)] -= 1
         else:
             fresh.append(problem)
+    refused = bool(errors(after))
     if deployed is None:
-        return Plan(flow, None, None, {}, fresh)
+        return Plan(flow, None, None, {}, fresh, refused)
     difference = deployed.diff(flow)
     outcomes, why_not = None, ""
     if contacts and difference:
@@ -181,6 +184,7 @@ def plan(
         difference,
         {} if client is None or deployed.id is None else client.under_way(deployed),
         fresh,
+        refused,
         outcomes,
         why_not,
     )

@@ -250,26 +250,35 @@ def archive(before: str | None, url: str | None, dry_run: bool, data_dir: Path |
     run(_begin(data_dir).prepared(), before=before, url=url, dry_run=dry_run)
 
 
-@cli.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
+templates_option = click.option(
     "--templates",
     type=click.Path(path_type=Path),
     help="JSON of the account's message templates, as the Cloud API lists them.",
 )
+
+
+def _templates(file: Path | None) -> Any:
+    """Return the message templates of a file, if one is given."""
+    from flowkit.errors import Invalid, SettingsError
+    from flowkit.validate import read_templates
+
+    try:
+        return None if file is None else read_templates(file)
+    except Invalid as error:
+        raise SettingsError(f"--templates {file}: {error}") from error
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@templates_option
 def validate(file: Path, templates: Path | None) -> None:
     """Check the flows in FILE (JSON, or Python that defines them) and print their problems."""
-    from flowkit.errors import Invalid, SettingsError
     from flowkit.problems import errors
-    from flowkit.validate import read_templates
     from flowkit.validate import validate as check
 
     # A problem quotes the flow, and not every terminal can show every character.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    try:
-        known = None if templates is None else read_templates(templates)
-    except Invalid as error:
-        raise SettingsError(f"--templates {templates}: {error}") from error
+    known = _templates(templates)
     wrong = False
     for name, document in _documents(file):
         problems = check(document, templates=known)
@@ -298,6 +307,7 @@ def validate(file: Path, templates: Path | None) -> None:
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed, other chances.")
 @click.option("--no-simulation", is_flag=True, help="Only compare; simulate nothing.")
+@templates_option
 def plan(
     file: Path,
     url: str,
@@ -306,6 +316,7 @@ def plan(
     contacts: int,
     seed: int,
     no_simulation: bool,
+    templates: Path | None,
 ) -> None:
     """Tell what pushing the flows in FILE would change; nothing is stored.
 
@@ -318,7 +329,8 @@ def plan(
     from service.plan_command import ERROR, run
 
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    chosen = {"contacts": 0 if no_simulation else contacts, "seed": seed}
+    chosen: dict[str, Any] = {"contacts": 0 if no_simulation else contacts, "seed": seed}
+    chosen["templates"] = _templates(templates)
     try:
         if against is not None:
             sys.exit(run(_documents(file), None, _documents(against), **chosen))

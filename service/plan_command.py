@@ -26,6 +26,7 @@ def run(
     *,
     contacts: int = 1_000,
     seed: int = 0,
+    templates: Any = None,
 ) -> int:
     """Print the plan of each flow and return the exit status.
 
@@ -39,6 +40,8 @@ def run(
         Flows that stand for the deployed ones, found by id or else by name.
     contacts, seed : int
         For how many contacts changes are simulated, and by which chances.
+    templates : optional
+        The account's message templates, with which flows are validated.
     """
     flows = [_read(*item) for item in documents]
     stand_ins = [_read(*item) for item in against]
@@ -46,7 +49,15 @@ def run(
     for flow in flows:
         alike = _alike(flow, stand_ins)
         others = [other for other in flows if other.id is not None and other is not flow]
-        found = plan(client, flow, deployed=alike, contacts=contacts, seed=seed, flows=others)
+        found = plan(
+            client,
+            flow,
+            deployed=alike,
+            contacts=contacts,
+            seed=seed,
+            flows=others,
+            templates=templates,
+        )
         click.echo(str(found))
         statuses.append(ERROR if found.refused else CHANGES if found else NO_CHANGE)
     return ERROR if ERROR in statuses else max(statuses)

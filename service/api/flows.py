@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import marshmallow as ma
 
 from flowkit import engine
-from flowkit.errors import Conflict
+from flowkit.errors import Conflict, Invalid
 from flowkit.execution import ExecutionFilter
 from flowkit.flow import Flow
 from flowkit.validate.calls import unknown_versions
@@ -189,14 +190,32 @@ def delete_flow(query: dict[str, Any], condition: dict[str, Any], flow_id: str) 
     raise Conflict(f"executions of flow {flow_id} keep starting; try again")
 
 
+class ValidateBody(WireSchema):
+    """With what a flow is validated."""
+
+    templates = ma.fields.List(
+        ma.fields.Dict(keys=ma.fields.String()),
+        metadata={
+            "description": "The account's message templates, as the Cloud API lists them: items, "
+            "or pages of them. Without, nothing is said of templates."
+        },
+    )
+
+
 @blp.route("/<flow_id>/validate", methods=["POST"])
+@blp.arguments(ValidateBody, required=False)
 @blp.response(200, ProblemsSchema)
 @blp.alt_response(404, "NOT_FOUND")
-def validate_flow(flow_id: str) -> dict[str, Any]:
+@blp.alt_response(422, "UNPROCESSABLE_ENTITY")
+def validate_flow(body: dict[str, Any], flow_id: str) -> dict[str, Any]:
     """Validate a stored flow: return its errors and warnings."""
     here = installation()
     flow = here.store.get_flow(flow_id).flow
-    return {"problems": flow.validate() + unknown_versions(flow, here.has_version)}
+    try:
+        found = flow.validate(templates=body.get("templates"))
+    except Invalid as error:
+        raise Invalid([replace(p, path="/templates" + p.path) for p in error.problems]) from error
+    return {"problems": found + unknown_versions(flow, here.has_version)}
 
 
 def _delete(here: Installation, flow_id: str) -> None:

@@ -340,6 +340,21 @@ def test_the_service_says_of_a_flow_what_the_sdk_says(service: Service) -> None:
     assert service.ok("POST", f"/api/flows/{stored['id']}/validate")["problems"] == said
 
 
+def test_with_the_templates_of_the_account_it_tells_more(service: Service) -> None:
+    flow = Flow("T", trigger="t").send(template="hi", language="pt_BR").end()
+    stored = service.ok("POST", "/api/flows", flow.to_dict(), status=201)
+    address = f"/api/flows/{stored['id']}/validate"
+    assert service.ok("POST", address) == {"problems": stored["problems"]}
+    found = service.ok("POST", address, {"templates": []})["problems"]
+    assert found == [problem.to_dict() for problem in flow.validate(templates=[])]
+    assert "template.unknown" in {problem["code"] for problem in found}
+    assert service.ok("POST", address, {"templates": [{"data": []}]})["problems"] == found
+    for templates in ([{"name": "hi"}], [5], "/etc/hostname", {"data": []}):
+        service.refused(422, "POST", address, {"templates": templates})
+    answer = service("POST", address, {"templates": [{"name": "hi"}]})
+    assert answer.get_json()["problems"][0]["path"] == "/templates/0/language"
+
+
 def test_a_flow_runs_only_versions_that_are_published(service: Service) -> None:
     caller = Flow("Caller", trigger="cart").subflow("part", 1, id="sub").end().to_dict()
     draft = service.add(caller | {"id": "whole"}, active=False)

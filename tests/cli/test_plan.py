@@ -55,6 +55,18 @@ def test_against_another_file(run: Run) -> None:
     assert "~ node delay_1 /config/amount: 1 -> 2" in out
 
 
+def test_templates_of_the_account_are_looked_at(run: Run) -> None:
+    text = 'import flowkit as fk\nflow = fk.Flow("G", trigger="t"){}.end()\n'
+    Path("old.py").write_text(text.format(""))
+    Path("new.py").write_text(text.format('.send(template="hi", language="pt_BR")'))
+    Path("templates.json").write_text("[]")
+    status, out, _ = run("plan", "new.py", "--against", "old.py")
+    assert (status, "template.unknown" in out) == (2, False)
+    arguments = ("--against", "old.py", "--templates", "templates.json")
+    status, out, _ = run("plan", "new.py", *arguments)
+    assert (status, "template.unknown" in out) == (1, True)
+
+
 def test_a_flow_that_the_other_file_has_not_is_new(run: Run) -> None:
     Path("old.json").write_text(json.dumps(SIMPLE.to_dict()))
     Path("new.py").write_text(GOOD)
