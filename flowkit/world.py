@@ -46,9 +46,14 @@ class Member(Alone):
         """See `Course`."""
         over = self.execution.ended_at is not None
         made = super().step(branch_id, outcome, now)
-        if self.execution.owes and not over:  # who takes a turn tells at once
+        if self.execution.owes and not over and self._concerns_others():
+            # Who takes a turn tells at once, but not before the effects of that turn begin.
             self._world.due.append(Due(now, partial(self._world.settle, self)))
         return made
+
+    def _concerns_others(self) -> bool:
+        ended = self.execution.ended_at is not None
+        return ended or next(let_go(self.flow, self.execution), None) is not None
 
     def receive(self, event: Received, now: int) -> list[tuple[str, int]] | None:
         """Receive an event; return who goes on and when (ms), None when it is not concerned."""
