@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,7 @@ def simulate(
     payload : callable, optional
         Makes the trigger's payload of a contact; ``{"contact": contact}`` without.
     processes : int, optional
-        Among how many processes the population is divided.
+        Among how many processes, this one among them, the population is divided.
     progress : callable, optional
         Called with the number of executions simulated so far, and of all.
     share : bool, optional
@@ -250,17 +250,18 @@ def _tie(
 
 
 def _divided(plan: Plan, processes: int, progress: Progress | None) -> list[Part]:
-    """Let processes do parts of a plan; the order of the parts is that of the contacts."""
+    """Let processes, this one among them, do parts of a plan, in the order of the contacts."""
     size = -(-max(plan.total, 1) // processes)
     plans = []
     for first in range(0, plan.total, size):
         own = slice(first, first + size)
         recorded = plan.recorded and plan.recorded[own]
         plans.append(replace(plan, contacts=plan.contacts[own], first=first, recorded=recorded))
-    parts = []
+    parts: list[Part] = []
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for part in pool.map(done, plans):
+    with ProcessPoolExecutor(processes - 1, mp_context=context) as pool:
+        others = pool.map(done, plans[1:])
+        for part in chain(map(done, plans[:1]), others):
             parts.append(part)
             if progress is not None:
                 progress(min(len(parts) * size, plan.total), plan.total)
