@@ -33,6 +33,14 @@ from flowkit.jsonlogic import check_logic, truthy
         (trigger.total > 100, {">": [{"var": "trigger.total"}, 100]}),
         (100 < trigger.total, {">": [{"var": "trigger.total"}, 100]}),  # noqa: SIM300
         (contact.age >= contact.limit, {">=": [{"var": "contact.age"}, {"var": "contact.limit"}]}),
+        (
+            (contact.a == 1) >= contact.b,
+            {">=": [{"==": [{"var": "contact.a"}, 1]}, {"var": "contact.b"}]},
+        ),
+        (
+            ~contact.a == contact.b,
+            {"==": [{"!": [{"var": "contact.a"}]}, {"var": "contact.b"}]},
+        ),
         (contact.age <= 3, {"<=": [{"var": "contact.age"}, 3]}),
         (variables.seen < 3, {"<": [{"var": "vars.seen"}, 3]}),
         (~contact.vip, {"!": [{"var": "contact.vip"}]}),

@@ -129,11 +129,13 @@ def test_a_condition_is_the_same(document: Any) -> None:
             ~((fk.contact.a == 1) | (fk.contact.b == fk.contact.c)),
             "~((fk.contact.a == 1) | (fk.contact.b == fk.contact.c))",
         ),
+        ((fk.contact.a == 1) >= fk.contact.b, "(fk.contact.a == 1) >= fk.contact.b"),
         (fk.contact["exists"] == fk.contact["_id"], 'fk.contact["exists"] == fk.contact["_id"]'),
     ],
 )
 def test_conditions_are_written_as_people_write_them(made: Any, source: str) -> None:
     assert condition(made.to_jsonlogic()).flat == source
+    assert eval(source, {"fk": fk}).to_jsonlogic() == made.to_jsonlogic()
 
 
 def test_what_the_operators_cannot_make_stays_json() -> None:
