@@ -41,7 +41,7 @@ def same(one: Flow, other: Flow) -> bool:
     return canonical(one.to_dict()) == canonical(other.to_dict())
 
 
-@settings(max_examples=examples(20, 40))
+@settings(max_examples=examples(12, 60))
 @given(flow=flows())
 def test_a_built_flow_is_built_again(flow: Flow) -> None:
     assert same(rebuilt(flow), flow)
@@ -63,13 +63,13 @@ def test_a_loop_whose_body_does_not_lead_back(flow: Flow) -> None:
     assert "from_dict" not in flow.to_python()
 
 
-@settings(max_examples=examples(20, 40))
+@settings(max_examples=examples(12, 60))
 @given(flow=drawn_flows())
 def test_a_drawn_flow_is_the_same(flow: Flow) -> None:
     assert same(rebuilt(flow), flow)
 
 
-@settings(max_examples=examples(40, 100))
+@settings(max_examples=examples(20, 100))
 @given(data=loadable | mangled())
 def test_any_flow_is_the_same(data: Any) -> None:
     try:
@@ -85,7 +85,7 @@ VIEW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=examples(20, 40))
+@settings(max_examples=examples(12, 60))
 @given(data=st.data(), flow=flows())
 def test_what_a_canvas_adds_is_kept(data: st.DataObject, flow: Flow) -> None:
     document = flow.to_dict() | {"isActive": True, "version": 3, "viewport": {"zoom": 1.5}}
