@@ -80,6 +80,7 @@ class _Building:
             self._entered.setdefault(edge.target, (edge.source, edge.source_handle))
             self._last[edge.source] = place
         self._led: set[tuple[str, str | None, str]] = set()
+        # While a branch of a fork is built: the edges of the fork that are for the others.
         self._others: set[tuple[str, str | None, str]] = set()
         self._taken: tuple[Edge, ...] = ()
         self._tries = 0
