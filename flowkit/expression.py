@@ -41,7 +41,8 @@ class Expr:
     """A condition or value that is known only when the flow runs.
 
     Made from the roots `contact`, `trigger`, `variables`, `results` or by `var`; compared with
-    ``== != < <= > >=`` and combined with ``& | ~``. It compiles to JSONLogic.
+    ``== != < <= > >=`` and combined with ``& | ~``. It compiles to JSONLogic. Each is a `Ref` or
+    an `Operation`.
 
     Examples
     --------
@@ -62,33 +63,33 @@ class Expr:
         """Return whether the value is one of `options`."""
         if not isinstance(options, (list, tuple)):
             raise TypeError(f"is_in takes a list of values, not {type(options).__name__}")
-        return Expr({"in": [self._logic, _operand(options)]})
+        return Operation({"in": [self._logic, _operand(options)]})
 
     def contains(self, item: Any) -> Expr:
         """Return whether the value, a list or a text, contains `item`."""
-        return Expr({"in": [_operand(item), self._logic]})
+        return Operation({"in": [_operand(item), self._logic]})
 
     def exists(self) -> Expr:
         """Return whether the value is there and not null."""
-        return Expr({"!=": [self._logic, None]})
+        return Operation({"!=": [self._logic, None]})
 
     def __eq__(self, other: object) -> Expr:  # type: ignore[override]
-        return Expr({"==": [self._logic, _operand(other)]})
+        return Operation({"==": [self._logic, _operand(other)]})
 
     def __ne__(self, other: object) -> Expr:  # type: ignore[override]
-        return Expr({"!=": [self._logic, _operand(other)]})
+        return Operation({"!=": [self._logic, _operand(other)]})
 
     def __lt__(self, other: Any) -> Expr:
-        return Expr({"<": [self._logic, _operand(other)]})
+        return Operation({"<": [self._logic, _operand(other)]})
 
     def __le__(self, other: Any) -> Expr:
-        return Expr({"<=": [self._logic, _operand(other)]})
+        return Operation({"<=": [self._logic, _operand(other)]})
 
     def __gt__(self, other: Any) -> Expr:
-        return Expr({">": [self._logic, _operand(other)]})
+        return Operation({">": [self._logic, _operand(other)]})
 
     def __ge__(self, other: Any) -> Expr:
-        return Expr({">=": [self._logic, _operand(other)]})
+        return Operation({">=": [self._logic, _operand(other)]})
 
     def __and__(self, other: Any) -> Expr:
         return _joined("and", self, other)
@@ -103,7 +104,7 @@ class Expr:
         return _joined("or", other, self)
 
     def __invert__(self) -> Expr:
-        return Expr({"!": [self._logic]})
+        return Operation({"!": [self._logic]})
 
     # By identity: `==` builds an expression, so equal hashes must not lead to a comparison.
     __hash__ = object.__hash__
@@ -121,6 +122,14 @@ class Expr:
         return f"Expr({json.dumps(self._logic, ensure_ascii=False)})"
 
 
+class Operation(Expr):
+    """What the operators make of values; or any JSONLogic document, as a condition in Python."""
+
+    __slots__ = ()
+
+
+# Not derived from `Operation`: Python asks the right side of a comparison first when its class
+# derives from that of the left, and `(a == b) >= c` would come out as `c <= (a == b)`.
 class Ref(Expr):
     """A value by its path: ``contact.country``, ``trigger["line items"][0].price``."""
 
@@ -168,7 +177,7 @@ def _joined(name: str, left: Any, right: Any) -> Expr:
     parts: list[Any] = []
     for side in (_operand(left), _operand(right)):
         parts += side[name] if isinstance(side, dict) and set(side) == {name} else [side]
-    return Expr({name: parts})
+    return Operation({name: parts})
 
 
 def _operand(value: Any) -> Any:

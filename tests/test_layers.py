@@ -183,7 +183,8 @@ SLOW = {
 @pytest.mark.parametrize(
     ("modules", "unwanted"),
     [
-        ("flowkit", HEAVY | {"liquid", "httpx", "flowkit.nodes"} | SLOW),
+        ("flowkit", HEAVY | {"liquid", "httpx", "jmespath", "dataclasses", "inspect"} | SLOW),
+        ("flowkit.flow", HEAVY | {"liquid", "httpx", "flowkit.nodes"} | SLOW),
         ("flowkit.trial, flowkit.simulation", HEAVY),
         ("flowkit, flowkit.engine, flowkit.nodes", HEAVY),
         ("flowkit.history", {"fsspec", "pyarrow.dataset", "flask"}),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowkit.expression import Expr, truthy
+from flowkit.expression import Operation, truthy
 from flowkit.fields import field, normalise
 from flowkit.nodetype import Context, Handle, Next, NodeType, Way, check_ways
 from flowkit.problems import Problem
@@ -98,7 +98,7 @@ class Switch(NodeType, type="SWITCH", category="LOGIC", verb="switch"):
 
     def to_call(self) -> dict[str, Any]:
         """Return the conditions by name."""
-        return {"cases": {case.id: Expr(case.expression) for case in self.cases}}
+        return {"cases": {case.id: Operation(case.expression) for case in self.cases}}
 
     def outputs(self) -> tuple[Handle, ...]:
         """Return a way out for each case, and ``default``."""

@@ -59,7 +59,7 @@ def built(flow: Flow, empty: Flow) -> tuple[Flow, list[Step]]:
 
     What is left out are nodes and edges; nothing is there that `flow` has not.
     """
-    return _Building(flow).chain(empty, 0, None, close=True)
+    return _Building(flow).chain(empty, 0, (), close=True)
 
 
 class _Building:
@@ -80,12 +80,14 @@ class _Building:
             self._entered.setdefault(edge.target, (edge.source, edge.source_handle))
             self._last[edge.source] = place
         self._led: set[tuple[str, str | None, str]] = set()
+        # While a branch of a fork is built: the edges of the fork that are for the others.
+        self._others: set[tuple[str, str | None, str]] = set()
         self._taken: tuple[Edge, ...] = ()
         self._tries = 0
         self._calls: dict[str, dict[str, Any] | None] = {}
 
     def chain(
-        self, made: Flow, depth: int, first: str | None, *, close: bool
+        self, made: Flow, depth: int, first: tuple[str, ...], *, close: bool
     ) -> tuple[Flow, list[Step]]:
         """Build on as long as all open ends lead to the same.
 
@@ -95,8 +97,8 @@ class _Building:
             What has been built, with open ends.
         depth : int
             How many branches this is in.
-        first : str, optional
-            Where the open ends lead at first, of several places.
+        first : tuple of str
+            Where the open ends lead at first, of more places; empty for all of them.
         close : bool
             Whether ends may be led to an END at which others arrive elsewhere.
         """
@@ -108,8 +110,8 @@ class _Building:
                 steps.append(step)
                 continue
             ends = list(dict.fromkeys((end.node_id, end.handle) for end in made.open_ends))
-            targets = self._remaining(made, ends) if first is None else (first,)
-            first = None
+            targets = first or self._remaining(made, ends)
+            first = ()
             if not targets:
                 break
             if len(targets) == 1:
@@ -128,7 +130,8 @@ class _Building:
         found = set()
         for end in ends:
             targets = dict.fromkeys(self.flow.targets(*end))
-            found.add(tuple(target for target in targets if (*end, target) not in self._led))
+            past = self._led | self._others if self._others else self._led
+            found.add(tuple(target for target in targets if (*end, target) not in past))
         return found.pop() if len(found) == 1 else ()
 
     def _take(self, made: Flow) -> None:
@@ -170,7 +173,7 @@ class _Building:
             step.ways = {}
             on = {
                 way: self._branch(
-                    step, way, depth, None, close=close or rest is not None or way in back
+                    step, way, depth, (), close=close or rest is not None or way in back
                 )
                 for way in ways
                 if way != rest
@@ -241,39 +244,96 @@ class _Building:
         self, made: Flow, targets: tuple[str, ...], ends: list[End], depth: int
     ) -> tuple[Flow, Step] | None:
         """Fork to what only these ends lead to; the rest is where the branches may meet."""
-        firsts: dict[str | None, None] = {}
+        firsts: dict[tuple[str, ...], None] = {}
         for target in targets:
             own = target in self.types and self.into[target] <= set(ends)
             if own or self.types.get(target) == "END":
-                firsts[target] = None
+                firsts[target,] = None
             elif self._entered.get(target) in ends:
-                firsts = {None: None, **firsts}
+                firsts = {(): None, **firsts}
             else:
-                firsts[None] = None
+                firsts[()] = None
         step = Step("parallel")
+        leads: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-        def grow(close: bool) -> Flow:
-            step.ways = {}
-            branches = [
-                self._branch(step, str(number), depth, first, close=close)
-                for number, first in enumerate(firsts)
-            ]
-            return made.parallel(*branches)
+        def fork(firsts: Iterable[tuple[str, ...]]) -> Callable[[bool], Flow]:
+            def grow(close: bool) -> Flow:
+                step.ways = {}
+                branches = [
+                    self._branch(step, str(number), depth, first, targets, close=close, leads=leads)
+                    for number, first in enumerate(firsts)
+                ]
+                return made.parallel(*branches)
 
-        grown = self._until_they_meet(grow)
+            return grow
+
+        branches = list(firsts)
+        while (grown := self._met(fork(branches))) is None:
+            grouped = self._grouped(targets, branches, leads)
+            if grouped == branches or len(grouped) == 1:
+                grown = fork(firsts)(True)
+                break
+            branches = grouped
         return (grown, step) if any(way.steps for way in step.ways.values()) else None
 
+    def _grouped(
+        self,
+        targets: tuple[str, ...],
+        firsts: list[tuple[str, ...]],
+        leads: dict[tuple[str, ...], tuple[str, ...]],
+    ) -> list[tuple[str, ...]]:
+        """Return branches of which those that meet before the others are one, forking at once.
+
+        `leads` says where each branch leads on, of those that begin somewhere.
+        """
+        started = [first for first in firsts if first]
+        grouped = {target for first in started for target in first}
+        rest = [target for target in targets if target not in grouped]
+        for met in dict.fromkeys((*rest, *(place for led in leads.values() for place in led))):
+            others = [target for target in rest if target != met]
+            inner = [
+                first
+                for first in started
+                if self.types.get(first[0]) != "END"
+                and (met in self._reached(first, "") if met in rest else leads.get(first) == (met,))
+            ]
+            few = 1 if met in rest else 2
+            if len(inner) < few or (len(inner) == len(started) and not others):
+                continue
+            group = {met}.union(*inner)
+            place = started.index(inner[0])
+            started = [first for first in started if first not in inner]
+            started.insert(place, tuple(target for target in targets if target in group))
+            rest = others
+        empty = [()] if rest else []
+        return [*empty, *started] if firsts[0] == () else [*started, *empty]
+
     def _branch(
-        self, step: Step, way: str, depth: int, first: str | None, *, close: bool
+        self,
+        step: Step,
+        way: str,
+        depth: int,
+        first: tuple[str, ...],
+        targets: tuple[str, ...] = (),
+        *,
+        close: bool,
+        leads: dict[tuple[str, ...], tuple[str, ...]] | None = None,
     ) -> Callable[[Flow], Flow]:
         """Return a function that builds a branch of a step, and notes it there."""
 
         def branch(made: Flow) -> Flow:
-            if step.verb == "parallel" and first is None:
+            if step.verb == "parallel" and not first:
                 step.ways[way] = Branch(None, [])
                 return made
             count = len(made.nodes)
+            ends = [(end.node_id, end.handle) for end in made.open_ends]
+            before = self._others
+            self._others = before | {(*e, t) for e in ends for t in targets if t not in first}
             grown, steps = self.chain(made, depth + 1, first, close=close)
+            self._others = before
+            if leads is not None:
+                ends = [(end.node_id, end.handle) for end in grown.open_ends]
+                leads[first] = self._remaining(grown, ends)
             begun = grown.nodes[count].id if len(grown.nodes) > count else None
             step.ways[way] = Branch(begun, steps)
             return grown
@@ -282,14 +342,18 @@ class _Building:
 
     def _until_they_meet(self, grow: Callable[[bool], Flow]) -> Flow:
         """Let branches go on to where they meet; where they do not, let them end by themselves."""
+        return self._met(grow) or grow(True)
+
+    def _met(self, grow: Callable[[bool], Flow]) -> Flow | None:
+        """Let branches go on to where they meet; return None where they do not."""
         if self._tries >= MAX_TRIES:
-            return grow(True)
+            return None
         grown = grow(False)
         ends = [(end.node_id, end.handle) for end in grown.open_ends]
         if not ends or self._remaining(grown, ends):
             return grown
         self._tries += 1
-        return grow(True)
+        return None
 
     def _step(self, made: Flow, node_id: str, node: NodeType) -> tuple[Step, str | None]:
         """Return the step that makes a node, and the id if it has to be given."""

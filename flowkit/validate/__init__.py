@@ -1,8 +1,8 @@
 """What is wrong with a flow, and what to do about it.
 
 `validate` takes any JSON document and never raises; each rule is a small function from a
-`Subject` to problems. The rules, and with them the node types, are loaded when they are first
-asked for. Imports `flow`, `errors`, `problems` and its own modules.
+`Subject` to problems. Everything is loaded when it is first asked for, for whoever imports
+flowkit imports this. Imports `flow`, `errors`, `problems` and its own modules.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from flowkit.errors import Invalid
-from flowkit.flow import Flow
-from flowkit.problems import Problem
-
 if TYPE_CHECKING:
+    from flowkit.problems import Problem
     from flowkit.validate.rules import FINDINGS as FINDINGS
     from flowkit.validate.rules import RULES as RULES
     from flowkit.validate.rules import UNDECIDED as UNDECIDED
@@ -44,6 +41,8 @@ def validate(document: Any, *, templates: Any = None) -> list[Problem]:
     Invalid
         When `templates` are none, or not all of them.
     """
+    from flowkit.errors import Invalid
+    from flowkit.flow import Flow
     from flowkit.validate.rules import check_flow, read_templates
 
     known = None if templates is None else read_templates(templates)

@@ -34,7 +34,7 @@ from tests.api.harness import KEY, NOW, PAYLOAD, REFUSED, Service, delayed, prob
 from tests.examples import examples
 
 SHARED = settings(
-    max_examples=examples(15, 60),
+    max_examples=examples(8, 60),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -264,7 +264,7 @@ def test_answers_are_as_the_document_says(
     refusals.expected_statuses = [*(refusals.expected_statuses or ()), "413"]
     operation = schema[path][method]
 
-    @settings(SHARED, max_examples=examples(10, 50), phases=[Phase.generate])
+    @settings(SHARED, max_examples=examples(6, 50), phases=[Phase.generate])
     @given(case=operation.as_strategy(generation_mode=mode))
     def call(case: schemathesis.Case) -> None:
         try:

@@ -13,6 +13,7 @@ from flowkit.execution import PageKey
 from flowkit.wire import cut
 from service.api.paging import read_cursor, write_cursor
 from tests.api.harness import Service, delayed
+from tests.examples import examples
 
 
 def pages(service: Service, path: str, limit: int) -> list[list[str]]:
@@ -29,7 +30,9 @@ def pages(service: Service, path: str, limit: int) -> list[list[str]]:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(8, 40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     gaps=st.lists(st.integers(0, 2), max_size=12),

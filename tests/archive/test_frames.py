@@ -82,7 +82,7 @@ executions = st.builds(
 records = st.lists(executions, max_size=6, unique_by=lambda e: e.id)
 
 
-@settings(max_examples=examples(10, 40))
+@settings(max_examples=examples(6, 40))
 @given(records)
 def test_any_executions_come_back_as_they_were(records: list[Execution]) -> None:
     url = anywhere()
@@ -98,7 +98,7 @@ def test_any_executions_come_back_as_they_were(records: list[Execution]) -> None
     pd.testing.assert_frame_equal(archived.triggers(), history.triggers(documents))
 
 
-@settings(max_examples=examples(8, 40))
+@settings(max_examples=examples(5, 40))
 @given(records, st.sampled_from(["a", "b", None]), moments | near, moments | near)
 def test_a_filter_keeps_what_it_says(
     records: list[Execution], flow: str | None, since: datetime, until: datetime

@@ -23,7 +23,7 @@ from service.archive import Summary, archive, cutoff, reach, survey
 from service.faults import POINTS
 from service.store.sqlite import SqliteStore
 from tests.archive.stage import LATE, Ended, moved
-from tests.cli.program import CLEAN, flowkit, refused
+from tests.cli.program import CLEAN, called, flowkit, refused
 
 DAY = timedelta(days=1)
 
@@ -202,7 +202,7 @@ def test_killed_at_a_point_and_run_again_nothing_is_lost_or_counted_twice(
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     ids = stored(tmp_path / "data", 3)
-    said = flowkit("archive", "--dry-run", "--data", tmp_path / "data")
+    said = called("archive", "--dry-run", "--data", tmp_path / "data")
     assert said.returncode == 0, said
     assert "would archive 3 executions and 0 node runs" in said.stdout
     assert "2026-01: 3 executions" in said.stdout
@@ -212,7 +212,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 def test_the_place_may_be_a_setting(tmp_path: Path) -> None:
     ids = stored(tmp_path / "data", 3)
     place = tmp_path / "archive"
-    said = flowkit("archive", "--data", tmp_path / "data", FLOWKIT_ARCHIVE_URL=str(place))
+    said = called("archive", "--data", tmp_path / "data", FLOWKIT_ARCHIVE_URL=str(place))
     assert said.returncode == 0, said
     assert "archived 3 executions and 0 node runs" in said.stdout
     assert in_store(tmp_path / "data") == []

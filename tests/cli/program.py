@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import pytest
-
 from service.cli import main
 from tests.processes import ROOT
 
@@ -33,21 +31,31 @@ def flowkit(*arguments: str | Path, **variables: str) -> subprocess.CompletedPro
     )
 
 
-def refused(*arguments: str | Path, **variables: str) -> str:
-    """Run the program, which must end with status 2 and one line, and return the line.
-
-    It runs in this process: what is refused has started nothing.
-    """
+def called(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end in this process, which takes a tenth of the time."""
     words = ["flowkit", *map(str, arguments)]
     with (
         mock.patch.dict(os.environ, CLEAN | variables, clear=True),
         mock.patch.object(sys, "argv", words),
-        contextlib.redirect_stderr(io.StringIO()) as said,
-        pytest.raises(SystemExit) as ended,
+        contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8")) as out,
+        contextlib.redirect_stderr(io.TextIOWrapper(io.BytesIO(), "utf-8")) as said,
     ):
-        main()
-    assert ended.value.code == 2, said.getvalue()
-    return the_line(said.getvalue())
+        status: object = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code or 0
+    assert isinstance(status, int)
+    for stream in (out, said):
+        stream.seek(0)
+    return subprocess.CompletedProcess(words, status, out.read(), said.read())
+
+
+def refused(*arguments: str | Path, **variables: str) -> str:
+    """Call the program, which must end with status 2 and one line, and return the line."""
+    ended = called(*arguments, **variables)
+    assert ended.returncode == 2, ended
+    return the_line(ended.stderr)
 
 
 def the_line(said: str) -> str:

@@ -17,7 +17,7 @@ from flowkit.errors import SettingsError
 from flowkit.testing import at_once
 from service.settings import Settings
 from service.store.sqlite import SqliteStore
-from tests.cli.program import CLEAN, flowkit, refused, the_line
+from tests.cli.program import CLEAN, called, flowkit, refused
 
 HEAVY = ("pandas", "flask", "granian", "huey", "rich", "marshmallow", "httpx", "liquid", "sqlite3")
 
@@ -52,8 +52,8 @@ def test_the_command_is_the_module() -> None:
 
 
 def test_a_command_that_does_not_exist_is_status_2() -> None:
-    assert flowkit("dance").returncode == 2
-    assert flowkit("up", "--port", "0").returncode == 2
+    assert called("dance").returncode == 2
+    assert called("up", "--port", "0").returncode == 2
 
 
 @pytest.mark.parametrize("command", ["up", "api", "simulator"])
@@ -94,9 +94,7 @@ def test_a_queue_that_is_no_database(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_is_wrong(tmp_path: Path) -> None:
-    process = flowkit("up", FLOWKIT_LEASE_SECOND="5", FLOWKIT_DATA_DIR=str(tmp_path))
-    assert process.returncode == 2
-    line = the_line(process.stderr)
+    line = refused("up", FLOWKIT_LEASE_SECOND="5", FLOWKIT_DATA_DIR=str(tmp_path))
     assert "FLOWKIT_LEASE_SECOND is not a setting" in line
     assert "FLOWKIT_LEASE_SECONDS" in line, "the one that was meant is among those it names"
     assert not list(tmp_path.iterdir())

@@ -43,7 +43,7 @@ def pids(processes: dict[int, str], kind: str) -> list[int]:
     return [pid for pid, command in processes.items() if f"-m service {kind} " in command]
 
 
-def test_it_serves_restarts_what_is_killed_and_stops(here: Installation) -> None:
+def test_it_serves_restarts_what_is_killed_and_ctrl_c_stops_it(here: Installation) -> None:
     up, processes = start_up(here, "--workers", "2")
     said = here.said(up)
     assert f"http://{HOST}:{here.port}" in said
@@ -70,17 +70,9 @@ def test_it_serves_restarts_what_is_killed_and_stops(here: Installation) -> None
     assert len(here.trigger(payloads)) == 5
     here.wait_for_all()  # without WhatsApp each fails, but it runs
     processes = descendants(up.pid)
-    assert here.stop(up) == 0, here.said(up)
-    assert not any(map(alive, processes))
-    assert "Traceback" not in here.said(up)
-
-
-def test_it_restarts_an_api_whose_worker_was_killed_and_ctrl_c_stops_it_cleanly(
-    here: Installation,
-) -> None:
-    up, processes = start_up(here)
-    os.kill(max(pids(processes, "api")), signal.SIGKILL)
-    until(lambda: "starting it again" in here.said(up))
+    before = here.said(up).count("starting it again")
+    os.kill(max(pids(processes, "api")), signal.SIGKILL)  # the API's worker alone
+    until(lambda: here.said(up).count("starting it again") > before)
     until(lambda: answers(here), what="the API answers again")
     processes |= descendants(up.pid)
     os.kill(up.pid, signal.SIGINT)
@@ -90,8 +82,8 @@ def test_it_restarts_an_api_whose_worker_was_killed_and_ctrl_c_stops_it_cleanly(
 
 
 def test_nothing_outlives_it(here: Installation) -> None:
-    up, processes = start_up(here, "--workers", "2")
-    assert len(processes) >= 4
+    up, processes = start_up(here)
+    assert len(processes) >= 3
     up.kill()
     up.wait()
     until(lambda: not any(map(alive, processes)), what="its processes end with it")

@@ -27,9 +27,29 @@ from tests.processes import HOST, KEY, Installation, installation, peak_memory, 
 FLOW = Flow("Wait", trigger="test", idempotency_key="event").delay(hours=1).end().to_dict()
 
 
+SHORT = {"lease_seconds": "1", "sweep_seconds": "0.1"}
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation whose API serves many tests, since starting it would take the most time."""
+    for here in installation(tmp_path_factory.mktemp("serving"), **SHORT):
+        here.start_api()
+        yield here
+
+
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Installation]:
-    yield from installation(tmp_path, lease_seconds="1", sweep_seconds="0.1")
+def here(serving: Installation) -> Iterator[Installation]:
+    """The installation of many tests; flows and workers are each test's own."""
+    number = len(serving.processes)
+    yield serving
+    serving.kill_all(since=number)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Installation]:
+    """An installation of a test's own, with nothing running."""
+    yield from installation(tmp_path, **SHORT)
 
 
 @pytest.fixture
@@ -86,7 +106,8 @@ def test_several_processes_at_once_start_an_event_once(
     for name in ("one", "two"):
         flow = Flow.from_dict(FLOW | {"id": name, "isActive": True, "version": 1})
         store.insert_flow(flow.replace(created_at=EPOCH, updated_at=EPOCH), publish=True)
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("forkserver")  # it imports once, not once in each
+    context.set_forkserver_preload([__name__])
     barrier, answers = context.Barrier(3), context.Queue()
     processes = [
         context.Process(target=_deliver, args=(path, headers, barrier, answers)) for _ in range(3)
@@ -169,11 +190,23 @@ def test_a_worker_killed_in_the_middle_of_a_broadcast(alone: Installation) -> No
 
 
 def test_two_workers_make_nobody_s_execution_twice(here: Installation, client: Client) -> None:
-    here.start_api()
     for _ in range(2):
         here.start("worker")
-    done = ended(client, client.broadcast(add(here), contacts(3000)))
-    assert done["created"] == 3000 == len(here.rows("SELECT id FROM executions"))
+    flow = add(here)
+    done = ended(client, client.broadcast(flow, contacts(3000)))
+    assert done["created"] == 3000 == started(here, flow)
+
+
+def statuses(here: Installation, flow: str) -> list[str]:
+    """Return the status of each broadcast of a flow."""
+    found = here.client.get("/api/broadcasts").json()["items"]
+    return [broadcast["status"] for broadcast in found if broadcast["flowId"] == flow]
+
+
+def started(here: Installation, flow: str) -> int:
+    """Return how many executions of a flow there are."""
+    ((number,),) = here.rows(f"SELECT count(*) FROM executions WHERE flow_id = '{flow}'")
+    return int(number)
 
 
 def _with_length(body: bytes) -> bytes:
@@ -186,9 +219,8 @@ def _chunked(body: bytes) -> bytes:
 
 @pytest.mark.parametrize(("form", "status"), [(_with_length, "cancelled"), (_chunked, "paused")])
 def test_a_connection_that_is_cut_starts_nothing(
-    here: Installation, client: Client, form: Callable[[bytes], bytes], status: str
+    here: Installation, form: Callable[[bytes], bytes], status: str
 ) -> None:
-    here.start_api()
     here.start("worker")
     flow = add(here)
     body = b"".join(json.dumps(one).encode() + b"\n" for one in contacts(1500))
@@ -198,40 +230,36 @@ def test_a_connection_that_is_cut_starts_nothing(
     )
     with socket.create_connection((HOST, here.port)) as connection:
         connection.sendall(head.encode() + form(body))
-        until(lambda: here.client.get("/api/broadcasts").json()["items"], what="it comes in")
-    (told,) = until(
-        lambda: [
-            b
-            for b in here.client.get("/api/broadcasts").json()["items"]
-            if b["status"] != "accepting"
-        ],
+        until(lambda: statuses(here, flow), what="it comes in")
+    until(
+        lambda: statuses(here, flow) != ["accepting"],
         what="the end of the connection is noticed",
     )
-    assert told["status"] == status
-    assert not here.rows("SELECT 1 FROM executions")
+    assert statuses(here, flow) == [status]
+    assert not started(here, flow)
 
 
 def test_a_refusal_is_heard_although_the_body_is_still_coming(
-    here: Installation, client: Client
+    client: Client,
 ) -> None:
-    here.start_api()
     with pytest.raises(Exception, match="404"):
         client.broadcast("nothing", contacts(50_000))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.crash
-def test_a_long_list_is_held_by_nobody(here: Installation, client: Client) -> None:
+def test_a_long_list_is_held_by_nobody(own: Installation) -> None:
     """24 MB of contacts, after a short list that has shown what a batch needs."""
-    api, worker = here.start_api(), here.start("worker")
-    flow = add(here)
+    api, worker = own.start_api(), own.start("worker")
+    flow = add(own)
 
     def long(number: int) -> Iterator[dict[str, Any]]:
         return ({**one, "note": "x" * 2000} for one in contacts(number))
 
-    ended(client, client.broadcast(flow, long(1500)))
-    before = [peak_memory(api.pid), peak_memory(worker.pid)]
-    done = ended(client, client.broadcast(flow, long(12_000)), 100)
+    with Client(own.url, api_key=KEY) as client:
+        ended(client, client.broadcast(flow, long(1500)))
+        before = [peak_memory(api.pid), peak_memory(worker.pid)]
+        done = ended(client, client.broadcast(flow, long(12_000)), 100)
     assert done["created"] == 12_000
     after = [peak_memory(api.pid), peak_memory(worker.pid)]
     grown = [now - then for now, then in zip(after, before, strict=True)]

@@ -144,7 +144,7 @@ def each_attempt_once(world: World) -> None:
     assert len(attempts) == len(set(attempts))
 
 
-@settings(max_examples=examples(40, 200))
+@settings(max_examples=examples(20, 200))
 @given(
     flow=flows(timeouts=False),
     coin=st.booleans(),
@@ -175,7 +175,7 @@ def test_the_end_does_not_depend_on_who_did_what(
         finish(alone, "alone")
 
 
-@settings(max_examples=examples(40, 200))
+@settings(max_examples=examples(20, 200))
 @given(
     flow=flows(),
     coin=st.booleans(),

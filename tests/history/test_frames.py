@@ -133,7 +133,7 @@ def span(start: datetime, end: datetime | None) -> timedelta | None:
     return None if end is None else end - start
 
 
-@settings(max_examples=examples(40, 100))
+@settings(max_examples=examples(20, 100))
 @given(st.lists(execution_documents, max_size=5))
 def test_any_documents_give_the_declared_columns(documents: list[dict[str, Any]]) -> None:
     check_form(history.executions(documents), history.EXECUTIONS, len(documents))
@@ -142,7 +142,7 @@ def test_any_documents_give_the_declared_columns(documents: list[dict[str, Any]]
     check_form(history.node_runs(documents), history.NODE_RUNS, count)
 
 
-@settings(max_examples=examples(30, 100))
+@settings(max_examples=examples(15, 100))
 @given(histories)
 def test_executions_say_what_the_records_say(records: list[Execution]) -> None:
     expected = [
@@ -164,7 +164,7 @@ def test_executions_say_what_the_records_say(records: list[Execution]) -> None:
     assert rows_of(history.executions(map(to_wire, records))) == expected
 
 
-@settings(max_examples=examples(30, 100))
+@settings(max_examples=examples(15, 100))
 @given(histories)
 def test_triggers_say_what_started_the_executions(records: list[Execution]) -> None:
     frame = history.triggers(map(to_wire, records))
@@ -174,6 +174,7 @@ def test_triggers_say_what_started_the_executions(records: list[Execution]) -> N
     assert list(contents) == [(e.context["trigger"], e.context["contact"]) for e in ordered]
 
 
+@settings(max_examples=examples(15, 100))
 @given(histories)
 def test_node_runs_say_what_the_records_say_in_the_order_of_the_engine(
     records: list[Execution],
@@ -206,7 +207,7 @@ def test_node_runs_say_what_the_records_say_in_the_order_of_the_engine(
 
 
 @pytest.mark.parametrize(("build", "columns"), BUILDERS)
-@settings(max_examples=30)
+@settings(max_examples=examples(10, 60))
 @given(records=histories, size=st.integers(1, 4))
 def test_batches_leave_no_trace(
     build: Any, columns: tuple[history.Column, ...], records: list[Execution], size: int
@@ -225,7 +226,7 @@ def test_an_empty_history_has_the_same_columns(
 
 
 @pytest.mark.parametrize(("build", "columns"), BUILDERS)
-@settings(max_examples=20)
+@settings(max_examples=examples(10, 60))
 @given(records=histories)
 def test_an_empty_frame_joins_any_other_without_changing_its_dtypes(
     build: Any, columns: tuple[history.Column, ...], records: list[Execution]

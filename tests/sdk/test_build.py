@@ -307,7 +307,7 @@ def test_a_loaded_flow_can_be_built_on_where_it_is_open() -> None:
         Flow.from_dict(flow.to_dict()).delay(days=1)
 
 
-@settings(max_examples=examples(25, 100))
+@settings(max_examples=examples(15, 100))
 @given(flow=flows())
 def test_what_is_built_has_no_errors_and_is_deterministic(flow: Flow) -> None:
     assert errors(flow.validate()) == []
@@ -323,7 +323,7 @@ def overlapping(places: list[tuple[float, float]]) -> bool:
     )
 
 
-@settings(max_examples=examples(25, 100))
+@settings(max_examples=examples(15, 100))
 @given(flow=flows())
 def test_nodes_have_places_that_do_not_overlap_and_lead_down(flow: Flow) -> None:
     nodes = {node["id"]: node["position"] for node in flow.to_dict()["nodes"]}
@@ -332,7 +332,7 @@ def test_nodes_have_places_that_do_not_overlap_and_lead_down(flow: Flow) -> None
         assert nodes[edge.source]["y"] < nodes[edge.target]["y"]
 
 
-@settings(max_examples=examples(25, 100))
+@settings(max_examples=examples(15, 100))
 @given(flow=flows(), days=st.integers(1, 9))
 def test_places_that_were_given_stay_and_new_nodes_keep_off_them(flow: Flow, days: int) -> None:
     document = flow.to_dict()

@@ -7,7 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit.errors import NodeFailed
@@ -23,6 +23,7 @@ from flowkit.expression import (
     variables,
 )
 from flowkit.jsonlogic import check_logic, truthy
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,14 @@ from flowkit.jsonlogic import check_logic, truthy
         (trigger.total > 100, {">": [{"var": "trigger.total"}, 100]}),
         (100 < trigger.total, {">": [{"var": "trigger.total"}, 100]}),  # noqa: SIM300
         (contact.age >= contact.limit, {">=": [{"var": "contact.age"}, {"var": "contact.limit"}]}),
+        (
+            (contact.a == 1) >= contact.b,
+            {">=": [{"==": [{"var": "contact.a"}, 1]}, {"var": "contact.b"}]},
+        ),
+        (
+            ~contact.a == contact.b,
+            {"==": [{"!": [{"var": "contact.a"}]}, {"var": "contact.b"}]},
+        ),
         (contact.age <= 3, {"<=": [{"var": "contact.age"}, 3]}),
         (variables.seen < 3, {"<": [{"var": "vars.seen"}, 3]}),
         (~contact.vip, {"!": [{"var": "contact.vip"}]}),
@@ -145,6 +154,7 @@ def pairs(draw: Any) -> tuple[Expr, Any]:
     )
 
 
+@settings(max_examples=examples(50, 200))
 @given(pair=pairs(), a=SIZES, b=SIZES)
 def test_what_is_written_in_python_means_the_same_as_jsonlogic(pair: Any, a: int, b: int) -> None:
     expression, python = pair

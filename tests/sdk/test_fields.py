@@ -104,7 +104,7 @@ def nearly(draw: Any, cls: type[NodeType]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.type)
-@settings(max_examples=examples(60, 200))
+@settings(max_examples=examples(30, 200))
 @given(data=st.data())
 def test_parse_accepts_what_the_schema_accepts(cls: type[NodeType], data: st.DataObject) -> None:
     config = data.draw(nearly(cls) | json_values)
@@ -120,7 +120,7 @@ def test_parse_accepts_what_the_schema_accepts(cls: type[NodeType], data: st.Dat
 
 
 @pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.type)
-@settings(max_examples=examples(20, 100))
+@settings(max_examples=examples(10, 100))
 @given(data=st.data())
 def test_what_is_written_is_read_again(cls: type[NodeType], data: st.DataObject) -> None:
     made, found = parse(cls, data.draw(configs(cls)))

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit.problems import Problem
 from flowkit.validate import FINDINGS, UNDECIDED, validate
 from flowkit.validate.codes import __file__ as CODES
+from tests.examples import examples
 from tests.sdk.strategies import json_values, mangled
 
 FLOWKIT = Path(CODES).parents[1]
@@ -78,6 +79,7 @@ def test_the_readme_has_the_table() -> None:
         assert f"| {rule} | {said} |" in README
 
 
+@settings(max_examples=examples(40, 200))
 @given(document=json_values | mangled(), listed=st.booleans())
 def test_whatever_is_said_is_declared(document: Any, listed: bool) -> None:
     for problem in validate(document, templates=[] if listed else None):

@@ -113,7 +113,7 @@ def test_any_loadable_document_comes_out_as_it_went_in(data: dict[str, Any]) -> 
     assert pickle.loads(pickle.dumps(flow)) == flow
 
 
-@settings(max_examples=examples(25, 100))
+@settings(max_examples=examples(15, 100))
 @given(flow=flows())
 def test_built_flows_survive_json(flow: Flow) -> None:
     text = flow.to_json()
@@ -122,7 +122,7 @@ def test_built_flows_survive_json(flow: Flow) -> None:
     assert Flow.from_json(text).to_json() == text
 
 
-@settings(max_examples=examples(50, 100))
+@settings(max_examples=examples(25, 100))
 @given(data=mangled() | json_values)
 def test_what_cannot_be_a_flow_is_invalid_and_nothing_else(data: Any) -> None:
     try:

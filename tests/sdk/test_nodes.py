@@ -204,7 +204,7 @@ EXECUTED = [cls for cls in builtin_types() if cls.executed]
 
 
 @pytest.mark.parametrize("cls", EXECUTED, ids=lambda cls: cls.type)
-@settings(max_examples=examples(20, 200))
+@settings(max_examples=examples(10, 200))
 @given(data=st.data())
 def test_no_data_makes_a_node_do_worse_than_fail(cls: type[NodeType], data: st.DataObject) -> None:
     node, _ = parse(cls, data.draw(configs(cls)))

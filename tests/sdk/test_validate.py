@@ -249,7 +249,7 @@ class TestAnyDocument:
     def test_any_json(self, document: Any) -> None:
         assert errors(validate(document))
 
-    @settings(max_examples=examples(40, 300))
+    @settings(max_examples=examples(20, 300))
     @given(document=mangled())
     def test_valid_flows_gone_wrong(self, document: Any) -> None:
         problems = validate(document)
@@ -262,7 +262,7 @@ class TestAnyDocument:
             assert [made.behaviour(node.id).type for node in made.nodes]
             assert made.validate() == problems
 
-    @settings(max_examples=examples(20, 100))
+    @settings(max_examples=examples(12, 100))
     @given(document=flows().map(Flow.to_dict))
     def test_paths_lead_to_what_is_wrong(self, document: dict[str, Any]) -> None:
         document["nodes"][-1]["config"] = {"odd": 1}
@@ -297,7 +297,7 @@ def ways_of(document: dict[str, Any]) -> dict[str, dict[str | None, list[str]]]:
     return ways
 
 
-@settings(max_examples=examples(50, 300))
+@settings(max_examples=examples(25, 300))
 @given(document=graphs(acyclic=False))
 def test_reach_and_cycles_are_what_brute_force_finds(document: dict[str, Any]) -> None:
     ways = ways_of(document)
@@ -368,7 +368,7 @@ def test_where_branches_converge(arrows: tuple[str, ...], meeting: list[str]) ->
     assert sorted(ids[int(path.split("/")[2])] for _, path in found(document)) == meeting
 
 
-@settings(max_examples=examples(50, 300))
+@settings(max_examples=examples(25, 300))
 @given(document=graphs(acyclic=True))
 def test_convergence_is_what_brute_force_finds(document: dict[str, Any]) -> None:
     ids = [node["id"] for node in document["nodes"]]

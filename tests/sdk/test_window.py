@@ -15,6 +15,7 @@ from flowkit.flow import Flow
 from flowkit.problems import errors
 from flowkit.validate.window import CLOSING, DAY
 from tests.engine.driver import PAYLOAD, World
+from tests.examples import examples
 
 HOUR = timedelta(hours=1)
 REPLY = "whatsapp.message"
@@ -174,7 +175,7 @@ def run(flow: Flow, payload: dict[str, Any], replies: list[timedelta]) -> World:
     return world
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25, 200))
 @given(
     flow=flows(),
     chosen=st.lists(st.booleans(), min_size=8, max_size=8),

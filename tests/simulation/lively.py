@@ -10,7 +10,14 @@ import flowkit as fk
 from flowkit.flow import Flow
 from flowkit.simulation import After, Behaviour, Occurrence, Reaction
 
-# Steps of a flow, each a function of the builder. Those that wait go on within a day.
+
+# Steps of a flow, each a function of the builder. Those that wait go on within a day or so, no two
+# for the same time: who is first of branches that are due in the same millisecond is nowhere said.
+def apart(b: Any, seconds: float) -> float:
+    """Return about so many seconds, and others for each node of a flow."""
+    return round(seconds + 0.017 * len(b.nodes), 3)
+
+
 STEPS: dict[str, Any] = {
     "send": lambda b: b.send(text="Hello {{ contact.n }}"),
     "buttons": lambda b: b.send(
@@ -18,8 +25,8 @@ STEPS: dict[str, Any] = {
         text="?",
         buttons=[{"id": "yes", "title": "Yes"}, {"id": "no", "title": "No"}],
     ),
-    "delay": lambda b: b.delay(seconds=5),
-    "day": lambda b: b.delay(days=1),
+    "delay": lambda b: b.delay(seconds=apart(b, 5)),
+    "day": lambda b: b.delay(seconds=apart(b, 86_400)),
     "count": lambda b: b.update_contact(increment={"n": 1}, add_tags=["seen"]),
     "bucket": lambda b: b.rate_limit(key="all", per_second=0.01),
     "cap": lambda b: b.frequency_cap(maximum=2, period="day"),
@@ -27,7 +34,9 @@ STEPS: dict[str, Any] = {
     "stop": lambda b: b.stop_flows(all=True),
     "start": lambda b: b.start_flow("lively"),
     "call": lambda b: b.subflow("part", 1, completed=STEPS["send"]),
-    "call_briefly": lambda b: b.subflow("part", 1, timeout={"amount": 71.317, "unit": "seconds"}),
+    "call_briefly": lambda b: b.subflow(
+        "part", 1, timeout={"amount": apart(b, 71.317), "unit": "seconds"}
+    ),
 }
 PART = Flow.from_dict(
     fk.Flow("Part", trigger="never", settings={"onFailure": "end"})
@@ -83,6 +92,8 @@ def lively_flows(draw: st.DrawFn) -> Flow:
                 b = b.parallel(*[lambda b: grow(b, depth - 1) for _ in range(arms)])
             elif kind == "wait" and depth:
                 config = dict(WAITS[draw(st.sampled_from(sorted(WAITS)))])
+                if "seconds" in config:
+                    config["seconds"] = apart(b, config["seconds"])
                 b = b.wait_for(config.pop("event"), **config, received=lambda b: grow(b, depth - 1))
             else:
                 b = STEPS[draw(st.sampled_from(sorted(steps)))](b)

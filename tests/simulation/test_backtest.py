@@ -16,6 +16,7 @@ from flowkit.flow import Flow
 from flowkit.history import TRIGGERS, triggers
 from flowkit.simulation import After, Behaviour, Population, Prices, Reaction, simulate
 from flowkit.testing import flows
+from tests.examples import examples
 
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
 PEOPLE = Population(size=60, fields={"country": {"BR": 1, "US": 1, "MX": 1}})
@@ -47,7 +48,7 @@ def country_of(found: fk.Comparison) -> pd.Series[Any]:
     return found.contacts["contact_id"].map(countries)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(5, 30), deadline=None)
 @given(flow=flows(), seed=st.integers(0, 3))
 def test_what_is_recorded_is_made_again(flow: Flow, seed: int) -> None:
     """The same flow, behaviour and seed: row for row what the history has."""
@@ -216,11 +217,12 @@ def test_another_mapping_finds_its_own_contact() -> None:
     assert found.old.executions["contact_id"].tolist() == ["a", "b"]
 
 
-def test_the_same_comes_out_to_the_byte_also_in_two_processes() -> None:
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_the_same_comes_out_to_the_byte(processes: int) -> None:
     history = ran(cart())
     one, two = (
         fk.backtest(cart(), cart(2, "US"), history.triggers, BEHAVIOUR, processes=number)
-        for number in (1, 2)
+        for number in (1, processes)
     )
     for name in ("contacts", "messages"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(two, name))

@@ -18,6 +18,7 @@ from flowkit import history
 from flowkit.flow import Flow
 from flowkit.simulation import After, Behaviour, Occurrence, Reaction, crowd, simulate
 from flowkit.testing import EPOCH, flows
+from tests.examples import examples
 from tests.simulation.lively import PART, STEPS, behaviours, lively, lively_flows
 from tests.simulation.production import SEED, production
 
@@ -74,7 +75,7 @@ def untied(flow: Flow) -> Flow:
     return Flow.from_dict(document)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(8, 40), deadline=None)
 @given(flow=flows().map(untied), behaviour=BEHAVIOURS, number=st.integers(1, 3))
 def test_production_makes_the_same_rows(flow: Flow, behaviour: Behaviour, number: int) -> None:
     people = contacts(number)
@@ -86,7 +87,7 @@ def test_production_makes_the_same_rows(flow: Flow, behaviour: Behaviour, number
     same(simulated, documents)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20, 100), deadline=None)
 @given(flow=flows(), behaviour=BEHAVIOURS, number=st.integers(2, 12), days=st.none() | st.just(0.6))
 def test_shared_turns_make_the_same_rows(
     flow: Flow, behaviour: Behaviour, number: int, days: float | None
@@ -119,7 +120,7 @@ def production_is_the_same(flow: Flow, behaviour: Behaviour, people: list[dict[s
 
 
 # To shrink an example takes minutes: it is told as it was drawn, in a form to call the above with.
-@settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=examples(12, 60), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     flow=lively_flows(),
     behaviour=behaviours(),

@@ -125,6 +125,7 @@ def test_replies_are_what_the_message_offers(
         assert answer["interactive"][kind]["id"] == value
 
 
+@pytest.mark.long
 def test_it_is_the_same_to_the_byte_in_several_processes() -> None:
     flow = (
         HELLO.update_contact(increment={"n": 1})

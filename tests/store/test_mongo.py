@@ -76,7 +76,7 @@ def mock(client: Any) -> MongoStore:
 
 
 class TestMongoServer(StoreContract, KeysContract):
-    EXAMPLES = examples(6, 30)
+    EXAMPLES = examples(3, 30)
 
     @pytest.fixture
     def make_store(self, mongodb_url: str) -> Callable[[], MongoStore]:
@@ -90,7 +90,7 @@ class TestMongoServer(StoreContract, KeysContract):
 
 
 class TestMongomock(StoreContract, KeysContract):
-    EXAMPLES = examples(6, 30)
+    EXAMPLES = examples(3, 30)
 
     @pytest.fixture
     def make_store(self) -> Callable[[], MongoStore]:

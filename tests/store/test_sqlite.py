@@ -22,7 +22,7 @@ from tests.store.keys import KeysContract
 
 
 class TestSqlite(StoreContract, KeysContract):
-    EXAMPLES = examples(20, 100)
+    EXAMPLES = examples(8, 100)
 
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[], SqliteStore]:
@@ -112,7 +112,8 @@ def _create(path: Path, numbers: range, failed: Any) -> None:
 
 def test_several_processes_write_without_ever_seeing_a_lock(tmp_path: Path) -> None:
     path = tmp_path / "flowkit.db"
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("forkserver")  # it imports once, not once in each
+    context.set_forkserver_preload([__name__])
     failed = context.Queue()
     ranges = [range(i * 100, i * 100 + 100) for i in range(3)]
     processes = [context.Process(target=_create, args=(path, r, failed)) for r in ranges]

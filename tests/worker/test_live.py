@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +12,27 @@ from service.store.sqlite import SqliteStore
 from tests.processes import Installation, installation, until
 
 
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """API and worker, for all tests: to start them would take the most time."""
+    directory = tmp_path_factory.mktemp("live")
+    for here in installation(directory, lease_seconds="2", sweep_seconds="0.1"):
+        here.start_api()
+        here.start("worker")
+        yield here
+
+
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Installation]:
-    yield from installation(tmp_path, lease_seconds="2", sweep_seconds="0.1")
+def here(serving: Installation) -> Iterator[Installation]:
+    """API and worker, without a flow at first."""
+    yield serving
+    for flow in ok(serving, "GET", "/api/flows")["items"]:
+        ok(serving, "DELETE", f"/api/flows/{flow['id']}?cancel=true")
 
 
 @pytest.fixture
 def store(here: Installation) -> Iterator[SqliteStore]:
-    """The store, beside API and worker, which run."""
-    here.start_api()
-    here.start("worker")
+    """The store, beside API and worker."""
     store = SqliteStore(here.database)
     yield store
     store.close()
