@@ -52,6 +52,14 @@ def size_of_run(run: NodeRun) -> int:
     return RUN_BYTES + size_of(run.result) + size_of(run.error) + size_of(run.attempts)
 
 
+def growth_of_run(run: NodeRun, was: NodeRun) -> int:
+    """Return by how much a run has grown since it `was`."""
+    kept = run.result is was.result and run.error is was.error
+    if kept and run.attempts is was.attempts and run.arrivals is was.arrivals:
+        return 0
+    return size_of_run(run) - size_of_run(was)
+
+
 def size_of_branch(branch: Branch) -> int:
     """Return the size of a branch."""
     return (
@@ -92,7 +100,7 @@ def growth_of(patch: Patch, claim: Claim) -> int:
     return (
         sum(map(size_of_run, patch.append))
         + sum(
-            size_of_run(settle.run) - size_of_run(claim.runs[settle.run.idempotency_key])
+            growth_of_run(settle.run, claim.runs[settle.run.idempotency_key])
             for settle in patch.settle
         )
         + sum(size_of_names(arrival.branch_ids) for arrival in patch.arrive)

@@ -220,6 +220,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
+_DECODER = json.JSONDecoder()
+
+
 def marks(number: int) -> str:
     """Return so many question marks, for the values of a statement."""
     return ",".join("?" * number)
@@ -228,6 +231,11 @@ def marks(number: int) -> str:
 def text(value: Any) -> str | None:
     """Return JSON text, or None for None."""
     return None if value is None else canonical(value)
+
+
+def parsed(text: str) -> Any:
+    """Return the value of JSON text that `canonical` made; sooner than what reads any JSON."""
+    return _DECODER.raw_decode(text)[0]
 
 
 def page_clauses(after: PageKey | None) -> tuple[list[str], list[Any]]:
@@ -278,13 +286,24 @@ def read_head(row: Sequence[Any]) -> Execution:
         failed=row[12],
         revision=row[13],
         bytes=row[14],
-        ended_by=json.loads(row[15]) if row[15] else None,
+        ended_by=parsed(row[15]) if row[15] else None,
         owes=bool(row[16]),
     )
 
 
 def fill(c: sqlite3.Connection, executions: list[Execution], include: Iterable[str]) -> None:
-    """Load what `include` names into the executions, each part with one statement."""
+    """Load what `include` names into the executions, in order: see `load`."""
+    load(c, executions, include)
+    for e in executions:
+        e.branches.sort(key=lambda b: branch_order(b.branch_id))
+        e.executed_nodes.sort(key=run_order)
+
+
+def load(c: sqlite3.Connection, executions: list[Execution], include: Iterable[str]) -> None:
+    """Load what `include` names into the executions, each part with one statement.
+
+    Branches and runs come in any order.
+    """
     if not executions:
         return
     by_id = {e.id: e for e in executions}
@@ -293,12 +312,10 @@ def fill(c: sqlite3.Connection, executions: list[Execution], include: Iterable[s
     for part in include:
         if part == "context":
             for execution_id, text in c.execute(f"SELECT * FROM contexts {within}", ids):
-                by_id[execution_id].context = json.loads(text)
+                by_id[execution_id].context = parsed(text)
         elif part == "branches":
             for row in c.execute(f"SELECT {BRANCH}, execution_id FROM branches {within}", ids):
                 by_id[row[-1]].branches.append(read_branch(row))
-            for e in executions:
-                e.branches.sort(key=lambda b: branch_order(b.branch_id))
         elif part == "inbox":
             for execution_id, _, *row in c.execute(
                 f"SELECT * FROM inbox {within} ORDER BY execution_id, number", ids
@@ -307,8 +324,6 @@ def fill(c: sqlite3.Connection, executions: list[Execution], include: Iterable[s
         else:
             for row in c.execute(f"SELECT {RUN}, execution_id FROM node_runs {within}", ids):
                 by_id[row[-1]].executed_nodes.append(read_run(row[-1], row))
-            for e in executions:
-                e.executed_nodes.sort(key=run_order)
 
 
 def event_values(event: Received) -> tuple[Any, ...]:
@@ -318,7 +333,7 @@ def event_values(event: Received) -> tuple[Any, ...]:
 
 def read_event(row: Sequence[Any]) -> Received:
     """Return the event of a row as `event_values` makes it."""
-    return Received(id=row[0], type=row[1], payload=json.loads(row[2]), at=from_ms(row[3]))
+    return Received(id=row[0], type=row[1], payload=parsed(row[2]), at=from_ms(row[3]))
 
 
 def branch_values(b: Branch) -> tuple[Any, ...]:
@@ -330,7 +345,7 @@ def branch_values(b: Branch) -> tuple[Any, ...]:
         canonical(b.path),
         to_ms(b.resume_at),
         text(b.resume_data),
-        canonical(b.vars),
+        canonical(b.vars) if b.vars else "{}",
         b.epoch,
         b.sequence,
         b.children,
@@ -360,10 +375,10 @@ def read_branch(row: Sequence[Any]) -> Branch:
         branch_id=row[0],
         status=row[1],
         current_node_id=row[2],
-        path=json.loads(row[3]),
+        path=parsed(row[3]),
         resume_at=from_ms(row[4]),
-        resume_data=json.loads(row[5]) if row[5] else None,
-        vars={} if row[6] == "{}" else json.loads(row[6]),
+        resume_data=parsed(row[5]) if row[5] else None,
+        vars={} if row[6] == "{}" else parsed(row[6]),
         epoch=row[7],
         sequence=row[8],
         children=row[9],
@@ -401,8 +416,8 @@ def read_run(execution_id: str, row: Sequence[Any]) -> NodeRun:
         start_time=from_ms(row[5]),
         end_time=from_ms(row[6]),
         source_handle=row[7],
-        result=json.loads(row[8]) if row[8] else None,
-        error=json.loads(row[9]) if row[9] else None,
+        result=parsed(row[8]) if row[8] else None,
+        error=parsed(row[9]) if row[9] else None,
         retry_count=row[10],
         attempts=_tuple(row[11]),
         arrivals=arrivals,
@@ -412,4 +427,4 @@ def read_run(execution_id: str, row: Sequence[Any]) -> NodeRun:
 
 
 def _tuple(text: str) -> tuple[Any, ...]:
-    return () if text == "[]" else tuple(json.loads(text))
+    return () if text == "[]" else tuple(parsed(text))

@@ -15,7 +15,7 @@ from flowkit.execution import Answer, BranchRef, Claim, Patch
 from flowkit.wire import from_ms, to_ms
 from service.store.sqlite.file import SqliteFile
 from service.store.sqlite.patch import apply, prepared, wake
-from service.store.sqlite.rows import HEAD, fill, marks, read_head
+from service.store.sqlite.rows import HEAD, load, marks, read_head
 
 CLAIMABLE = """
 SELECT execution_id, branch_id, epoch, status FROM (
@@ -162,9 +162,9 @@ def _load_claims(c: sqlite3.Connection, epochs: dict[str, dict[str, int]]) -> li
         read_head(row)
         for row in c.execute(f"SELECT {HEAD} FROM executions WHERE id IN ({marks(len(ids))})", ids)
     ]
-    fill(c, heads, ("context", "branches"))
+    load(c, heads, ("context", "branches"))
     # A fresh execution has neither runs nor events to look for.
-    fill(c, [head for head in heads if head.revision], ("executed_nodes", "inbox"))
+    load(c, [head for head in heads if head.revision], ("executed_nodes", "inbox"))
     claims = []
     for head in heads:
         ours = epochs[head.id]
