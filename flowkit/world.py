@@ -194,7 +194,9 @@ class World:
     def _live(self, contact_id: str) -> list[Member]:
         """Return a contact's executions under way, the latest first, as a store lists them."""
         members = self._members.get(contact_id, ())
-        return [member for member in reversed(members) if member.execution.ended_at is None]
+        live = [member for member in members if member.execution.ended_at is None]
+        live.sort(key=lambda m: (m.execution.created_at, m.execution.id), reverse=True)
+        return live
 
     def _change(self, performance: Performance, now: datetime) -> Outcome:
         try:
