@@ -45,11 +45,14 @@ class Member(Alone):
     ) -> tuple[list[Performance], list[tuple[str, int]]]:
         """See `Course`."""
         over = self.execution.ended_at is not None
-        made = super().step(branch_id, outcome, now)
+        effects, wakes = super().step(branch_id, outcome, now)
         if self.execution.owes and not over and self._concerns_others():
-            # Who takes a turn tells at once, but not before the effects of that turn begin.
-            self._world.due.append(Due(now, partial(self._world.settle, self)))
-        return made
+            # Who takes a turn tells at once, but not before the effects of that turn have begun.
+            if effects:
+                self._world.due.append(Due(now, partial(self._world.settle, self)))
+            else:
+                self._world.settle(self, now)
+        return effects, wakes
 
     def _concerns_others(self) -> bool:
         ended = self.execution.ended_at is not None

@@ -38,6 +38,8 @@ STEPS: dict[str, Any] = {
         "part", 1, timeout={"amount": apart(b, 71.317), "unit": "seconds"}
     ),
 }
+ALONE = {"call", "call_briefly", "stop"}
+"""What begins or ends other executions: in a millisecond in which nothing else does anything."""
 PART = Flow.from_dict(
     fk.Flow("Part", trigger="never", settings={"onFailure": "end"})
     .send(text="Part of {{ contact.n }}")
@@ -96,7 +98,10 @@ def lively_flows(draw: st.DrawFn) -> Flow:
                     config["seconds"] = apart(b, config["seconds"])
                 b = b.wait_for(config.pop("event"), **config, received=lambda b: grow(b, depth - 1))
             else:
-                b = STEPS[draw(st.sampled_from(sorted(steps)))](b)
+                step = draw(st.sampled_from(sorted(steps)))
+                if step in ALONE:
+                    b = b.delay(seconds=apart(b, 1.009))
+                b = STEPS[step](b)
         return b
 
     begun = fk.Flow("Lively", trigger=trigger, settings=settings)
