@@ -203,12 +203,10 @@ def _missing(contacts: Sequence[Contact], wanted: Mapping[str, type]) -> list[Pr
 
 def _mistyped(contacts: Sequence[Contact], types: Mapping[str, type]) -> Iterator[Problem]:
     for name, kind in types.items():
-        rows = [
-            row
-            for row, contact in enumerate(contacts)
-            if name in contact and not _is(contact[name], kind)
-        ]
-        if rows:
+        found = {type(contact[name]) for contact in contacts if name in contact}
+        wrong = {other for other in found if not _is(other, kind)}
+        if wrong:
+            rows = [row for row, c in enumerate(contacts) if name in c and type(c[name]) in wrong]
             example = contacts[rows[0]][name]
             message = (
                 f"The column {name!r} holds {kind.__name__}, but {_rows(rows)} "
@@ -217,10 +215,10 @@ def _mistyped(contacts: Sequence[Contact], types: Mapping[str, type]) -> Iterato
             yield Problem("population.value", pointer(rows[0], name), message)
 
 
-def _is(value: Any, kind: type) -> bool:
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+def _is(type_: type, kind: type) -> bool:
+    """Return whether values of a type are of a kind: whole numbers are numbers, truth is none."""
+    wanted = (int, float) if kind is float else kind
+    return issubclass(type_, wanted) and (kind is bool or not issubclass(type_, bool))
 
 
 def _unidentified(contacts: Sequence[Contact], *, repeats: bool) -> Iterator[Problem]:
@@ -259,7 +257,11 @@ def _zones(contacts: Sequence[Contact]) -> Iterator[Problem]:
 
 
 def _inbound(contacts: Sequence[Contact]) -> Iterator[Problem]:
-    wrong = [row for row, contact in enumerate(contacts) if not _moment(contact.get(INBOUND_AT))]
+    wrong = [
+        row
+        for row, contact in enumerate(contacts)
+        if INBOUND_AT in contact and not _moment(contact[INBOUND_AT])
+    ]
     if wrong:
         message = f"{INBOUND_AT} is ISO 8601 with its zone; {_rows(wrong)} otherwise."
         yield Problem("population.time", pointer(wrong[0], INBOUND_AT), message)
