@@ -1,7 +1,7 @@
 """One execution as any store would keep it: what a turn of the engine makes of it.
 
 Owns the turns of drivers that keep executions in memory. Nothing that it is given is changed, so
-that what came of one execution can be where others go on from. It compares no times.
+that what came of one execution can be where others go on from.
 May import `engine`, `errors`, `execution`, `flow`, `joins`, `nodetype`, `patched`.
 """
 
@@ -56,7 +56,7 @@ def advanced(
         None when nobody waits for that any more.
     """
     branch = next(b for b in execution.branches if b.branch_id == branch_id)
-    if outcome is None and branch.status not in ("ready", "waiting"):
+    if outcome is None and not _goes_on(branch, now):
         return None
     if outcome is not None and branch.status != "running":
         return _late(execution, branch, outcome, now, limits)
@@ -75,6 +75,13 @@ def advanced(
         execution, more = _committed(execution, rest, now)
         going += more
     return Advance(execution, turn.effects, going)
+
+
+def _goes_on(branch: Branch, now: datetime) -> bool:
+    """Return whether a branch can be claimed: a time may be up for which it waits no more."""
+    if branch.status == "waiting":
+        return branch.resume_at is not None and branch.resume_at <= now
+    return branch.status == "ready"
 
 
 def received(

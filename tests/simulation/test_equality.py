@@ -169,3 +169,16 @@ def test_an_event_that_came_before_a_token_makes_no_second_attempt() -> None:
     )
     simulated = production_is_the_same(flow, behaviour, contacts(1))
     assert list(simulated.node_runs["retry_count"]) == [0] * 5
+
+
+def test_a_time_that_is_up_for_a_wait_that_is_over_changes_nothing() -> None:
+    """The JOIN has gone on before its time was up; whoever went on waits for something else."""
+    built = fk.Flow("Lively", trigger="test").parallel(
+        lambda b: b.send(text="Hello"), lambda b: b.delay(seconds=1.009)
+    )
+    joined = built.join(timeout={"amount": 90.017, "unit": "seconds"})
+    for waiting in (joined.wait_for("paid", never=True), joined.delay(days=2)):
+        behaviour = Behaviour(reactions=[Reaction(latency=After(20))])
+        simulated = production_is_the_same(lively(waiting.end()), behaviour, contacts(1))
+        (seconds,) = simulated.executions["updated_at"] - pd.Timestamp(EPOCH)
+        assert seconds != timedelta(seconds=90.017)
