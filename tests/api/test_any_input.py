@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
@@ -267,6 +267,10 @@ def test_answers_are_as_the_document_says(
     @settings(SHARED, max_examples=examples(6, 50), phases=[Phase.generate])
     @given(case=operation.as_strategy(generation_mode=mode))
     def call(case: schemathesis.Case) -> None:
+        # Under /flows/trigger/ are triggers; no flow has that id.
+        assume((case.path_parameters or {}).get("flow_id") != "trigger")
+        # A list of one empty text is written as an empty list is.
+        assume((case.query or {}).get("include") not in ("", [""]))
         try:
             case.call_and_validate(headers={"Authorization": f"Bearer {KEY}"}, checks=CHECKS)
         except FailureGroup as failures:
