@@ -127,11 +127,11 @@ def go_on(
     def take() -> None:
         """Take in what else is due, behind all that came up before."""
         nonlocal order
-        for at, what, course, ended in besides or ():
+        assert besides is not None
+        for at, what, course, ended in besides:
             heappush(due, (at, order, course, what, ended))
             order += 1
-        if besides:
-            besides.clear()
+        besides.clear()
 
     while due or besides:
         if besides:

@@ -175,7 +175,7 @@ def plan(
                     flows=flows,
                 )
             except Invalid as refusal:
-                if any(problem.code != "simulate.subflow" for problem in refusal.problems):
+                if not all(_of_others(problem) for problem in refusal.problems):
                     raise
                 why_not = str(refusal)
     return Plan(
@@ -188,6 +188,11 @@ def plan(
         outcomes,
         why_not,
     )
+
+
+def _of_others(problem: Problem) -> bool:
+    """Return whether a problem is that of flows that a flow runs or starts, or of their absence."""
+    return problem.code == "simulate.subflow" or problem.path.startswith("/flows/")
 
 
 def _finding(problem: Problem) -> tuple[str, str]:

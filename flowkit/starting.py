@@ -1,8 +1,8 @@
 """An execution that another one starts for the same contact, for every driver.
 
-Owns how deep they may follow each other, what each knows of the one before, and which flows those
-are that a flow starts. May import `engine`, `execution`, `flow`, `kin`, `size`, `errors`,
-`problems`.
+Owns how deep they may follow each other, what each knows of the one before, what the node that
+asked is answered, which flows those are that a flow starts, and what their nodes are called.
+May import `engine`, `execution`, `flow`, `kin`, `nodetype`, `size`, `errors`, `problems`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 from flowkit import engine
@@ -19,6 +18,7 @@ from flowkit.errors import NotFound
 from flowkit.execution import Execution
 from flowkit.flow import Flow
 from flowkit.kin import CALL, STARTED_BY, child_id
+from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors, pointer
 from flowkit.size import size_of_execution
 
@@ -28,7 +28,6 @@ FILTERED = "the flow's filter does not hold"
 """Why an execution that was asked for is not there."""
 Started = Mapping[tuple[str, "int | None"], Flow]
 """Flows by their id and the version that is asked for, which is None for the newest."""
-NOTHING: Started = MappingProxyType({})
 
 
 def started_by(
@@ -74,6 +73,36 @@ def started_by(
         execution.owes = waits
         execution.bytes = size_of_execution(execution)
     return execution
+
+
+def answer_of(started: str | None, refused: str, *, waits: bool) -> Outcome:
+    """Return how the effect ends that asked for an execution.
+
+    Parameters
+    ----------
+    started : str or None
+        Its id; None where it may not be.
+    refused : str
+        Why it may not be.
+    waits : bool
+        Whether the one that asked waits for its end.
+    """
+    if started is not None:
+        return Outcome("completed", result={"executionId": started}, awaits=waits)
+    result = {"executionId": None, "reason": refused}
+    if not waits:
+        return Outcome("completed", result=result)
+    return Outcome("completed", result=result | {"status": "refused"}, handle="failed")
+
+
+def names_before(flow: Flow, other_id: str | None) -> str:
+    """Return what stands before the ids of nodes where `flow` starts another: ``"id/"``."""
+    return "" if other_id == flow.id else f"{other_id}/"
+
+
+def nodes_of(flow: Flow, others: Iterable[Flow]) -> set[str]:
+    """Return what the nodes of a flow and of those that it starts are called."""
+    return {names_before(flow, one.id) + node.id for one in (flow, *others) for node in one.nodes}
 
 
 def started_flows(

@@ -23,7 +23,7 @@ from flowkit.execution import Execution, NodeRun, run_order
 from flowkit.flow import Flow
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, errors
-from flowkit.starting import started_flows
+from flowkit.starting import names_before, nodes_of, started_flows
 from flowkit.telling import Decision, Heard, Looking, ended_of, heard_of, told_of, why
 from flowkit.watching import watched
 from flowkit.whatsapp import MESSAGE
@@ -269,8 +269,7 @@ class Trial:
         Invalid
             When the flow has no such node.
         """
-        others = (f"{other.id}/{node.id}" for other in self.flows for node in other.nodes)
-        if node_id not in {node.id for node in self.flow.nodes} | {*others}:
+        if node_id not in nodes_of(self.flow, self.flows):
             message = f"The flow has no node {node_id!r}."
             raise Invalid([Problem("trial.node", "/node", message)])
         return replace(self, outcomes={**self.outcomes, node_id: outcomes})
@@ -291,15 +290,10 @@ class Trial:
                 found.append(Problem("trial.event", f"/events/{number}", message))
         flow = self.flow.replace(id=self.flow.id or NAME, version=self.flow.version or 1)
 
-        def named(of: Flow, node_id: str) -> str:
-            return node_id if of.id == flow.id else f"{of.id}/{node_id}"
+        def settled(asking: Flow, node_id: str) -> bool:
+            return names_before(flow, asking.id) + node_id in self.outcomes
 
-        started, wrong = started_flows(
-            flow,
-            self.flows,
-            lambda asking, node_id: named(asking, node_id) in self.outcomes,
-            "by ending(node, ...)",
-        )
+        started, wrong = started_flows(flow, self.flows, settled, "by ending(node, ...)")
         if found := found + wrong:
             raise Invalid(found)
         payload = {"contact": self.contact} if self.payload is None else self.payload
@@ -311,7 +305,7 @@ class Trial:
         end = None if self.end is None else to_ms(self.end)
 
         def begin(of: Flow, execution: Execution) -> _Watched:
-            return _Watched(world, of, execution, journey, named(of, ""))
+            return _Watched(world, of, execution, journey, names_before(flow, of.id))
 
         world = World(begin, started)
         course = begin(flow, execution)
@@ -336,7 +330,8 @@ class Trial:
             return outcome, now + round(self.seconds * 1000)
 
         def comes(event: Received, now: int) -> None:
-            if course not in world.deliver(execution.contact_id or "", event, now):
+            heard = world.deliver(execution.contact_id or "", event, now)
+            if all(member is not course for member in heard):
                 journey.events.append(heard_of(flow, course.execution, event, None, from_ms(now)))
 
         begun = to_ms(cut(self.start))

@@ -19,14 +19,14 @@ from flowkit.course import Alone, Due
 from flowkit.engine import Limits, Performance, Received
 from flowkit.entry import Entered, may_enter, refusal_of
 from flowkit.errors import Invalid, NodeFailed, NotFound
-from flowkit.execution import Execution, derived_id
+from flowkit.execution import Execution
 from flowkit.flow import Flow
-from flowkit.kin import CALL, let_go, parent_of, told
+from flowkit.kin import CALL, child_id, let_go, parent_of, told
 from flowkit.nodes.flows import NAMED, START, STOP
 from flowkit.nodetype import Outcome
 from flowkit.sharing import KINDS, outcome_of, sharing
 from flowkit.size import size_of
-from flowkit.starting import FILTERED, Started, started_by
+from flowkit.starting import FILTERED, Started, answer_of, started_by
 from flowkit.wire import from_ms, to_ms
 
 SWEEP_MS = 1_000
@@ -120,10 +120,10 @@ class World:
         entered = Entered(known.id, known.created_at, live=known.ended_at is None)
         return may_enter(flow.options.entry, execution, entered)
 
-    def add(self, member: Member, *, told: bool = True) -> None:
+    def add(self, member: Member, *, news: bool = True) -> None:
         """Take in an execution that has entered; its root branch goes on at once.
 
-        With `told` what it knows of the contact is news, as that of a trigger is.
+        Without `news` it knows nothing new of its contact, as one that another has started.
         """
         execution = member.execution
         who = execution.contact_id
@@ -131,7 +131,7 @@ class World:
         if who is not None:
             self._members.setdefault(who, []).append(member)
             self._last[who, execution.flow_id] = member
-            if told:
+            if news:
                 (self._told[who],) = contacts_of([execution])
         self.due.append(Due(to_ms(execution.created_at), "root", member))
 
@@ -186,7 +186,9 @@ class World:
         if kind == START:
             return self._start(asking, performance, moment)
         if kind == CALL:
-            return self._call(asking, performance, moment)
+            request = performance.effect.request
+            flow = self._started[request["flowId"], request["version"]]
+            return self._create(asking, performance, flow, moment, waits=True)
         return None
 
     def _give(self, member: Member, event: Received, now: int) -> bool:
@@ -229,37 +231,26 @@ class World:
     def _start(self, asking: Execution, performance: Performance, now: datetime) -> Outcome:
         flow = self._started.get((performance.effect.request["flowId"], None))
         if flow is None:
-            given = {"executionId": derived_id(asking.id, performance.key)}
-            return Outcome("completed", result=given)
-        try:
-            result = self._create(asking, performance, flow, now, waits=False)
-        except (Invalid, NotFound) as refusal:
-            return _failed(refusal.code, str(refusal))
-        return Outcome("completed", result=result)
-
-    def _call(self, asking: Execution, performance: Performance, now: datetime) -> Outcome:
-        request = performance.effect.request
-        flow = self._started[request["flowId"], request["version"]]
-        try:
-            result = self._create(asking, performance, flow, now, waits=True)
-        except (Invalid, NotFound) as refusal:
-            return _failed(refusal.code, str(refusal))
-        if result["executionId"] is None:
-            return Outcome("completed", result=result | {"status": "refused"}, handle="failed")
-        return Outcome("completed", result=result, awaits=True)
+            return answer_of(child_id(asking.id, performance.key), "", waits=False)
+        return self._create(asking, performance, flow, now, waits=False)
 
     def _create(
         self, asking: Execution, performance: Performance, flow: Flow, now: datetime, *, waits: bool
-    ) -> dict[str, Any]:
-        """Create the execution that is asked for; return its id, or none and why it may not be."""
+    ) -> Outcome:
+        """Create the execution that is asked for, where it may be."""
         request, key = performance.effect.request, performance.key
-        execution = started_by(asking, key, flow, request, now=now, limits=self.limits, waits=waits)
+        try:
+            execution = started_by(
+                asking, key, flow, request, now=now, limits=self.limits, waits=waits
+            )
+        except (Invalid, NotFound) as refusal:
+            return _failed(refusal.code, str(refusal))
         if execution is None:
-            return {"executionId": None, "reason": FILTERED}
+            return answer_of(None, FILTERED, waits=waits)
         if not self.may_enter(flow, execution):
-            return {"executionId": None, "reason": refusal_of(flow, execution)}
-        self.add(self._begin(flow, execution), told=False)
-        return {"executionId": execution.id}
+            return answer_of(None, refusal_of(flow, execution), waits=waits)
+        self.add(self._begin(flow, execution), news=False)
+        return answer_of(execution.id, "", waits=waits)
 
 
 def _failed(code: str, message: str) -> Outcome:

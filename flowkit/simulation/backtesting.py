@@ -18,14 +18,14 @@ from flowkit.errors import Invalid
 from flowkit.flow import Flow
 from flowkit.history.frames import TRIGGERS
 from flowkit.problems import Problem, errors, pointer
-from flowkit.simulation.behaviour import ANSWERED, Behaviour, nodes_of
+from flowkit.simulation.behaviour import ANSWERED, Behaviour
 from flowkit.simulation.comparison import Comparison
 from flowkit.simulation.fitting import EFFECTS
 from flowkit.simulation.plan import Start
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.result import Simulation, is_message
 from flowkit.simulation.run import rerun
-from flowkit.starting import Started, started_flows
+from flowkit.starting import nodes_of, started_flows
 from flowkit.wire import from_ms, to_ms
 
 NEEDED = tuple(column.name for column in TRIGGERS if column.name != "trigger_type")
@@ -183,21 +183,20 @@ def _run(
     started, found = started_flows(flow, flows, behaviour.answers_for, ANSWERED)
     if found:
         raise Invalid(found)
-    own = _about(behaviour, flow, started)
+    own = _about(behaviour, flow, started.values())
     return rerun(flow, starts, own, started=started, seed=seed, prices=prices, processes=processes)
 
 
-def _about(behaviour: Behaviour, flow: Flow, started: Started) -> Behaviour:
+def _about(behaviour: Behaviour, flow: Flow, others: Iterable[Flow]) -> Behaviour:
     """Return the reactions that are about nodes of a flow, or about all."""
-    there = {None, *nodes_of(flow, started)}
+    there = {None, *nodes_of(flow, others)}
     return replace(behaviour, reactions=[r for r in behaviour.reactions if r.node in there])
 
 
 def _check(behaviour: Behaviour, old: Flow, new: Flow, flows: Iterable[Flow]) -> None:
     """Refuse a behaviour that is wrong for both flows."""
-    started: Started = {(flow.id or "", None): flow for flow in flows}
-    wrong = behaviour.check(new, started)
-    found = [problem for problem in behaviour.check(old, started) if problem in wrong]
+    wrong = behaviour.check(new, flows)
+    found = [problem for problem in behaviour.check(old, flows) if problem in wrong]
     if found:
         raise Invalid(found)
 

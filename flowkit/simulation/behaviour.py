@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from flowkit.jsonlogic import check_logic, evaluate, truthy
 from flowkit.kin import CALL
 from flowkit.nodetype import Outcome
 from flowkit.problems import Problem, pointer
-from flowkit.starting import NOTHING, Started
+from flowkit.starting import nodes_of
 from flowkit.whatsapp import INBOUND, is_inbound
 from flowkit.whatsapp import MESSAGE as MESSAGE
 from flowkit.wire import canonical
@@ -239,12 +239,6 @@ class Occurrence:
         return self.when is None or truthy(evaluate(self.when, {"contact": contact}))
 
 
-def nodes_of(flow: Flow, started: Started) -> set[str]:
-    """Return the names of nodes that reactions can be for."""
-    others = {f"{other.id}/{node.id}" for other in started.values() for node in other.nodes}
-    return others | {node.id for node in flow.nodes}
-
-
 PLAIN = Reaction()
 """The reaction where no other fits: everything is taken and arrives, nobody answers."""
 
@@ -291,16 +285,16 @@ class Behaviour:
     names: Mapping[str, str] = field(default_factory=dict)
     window: bool | None = None
 
-    def check(self, flow: Flow, started: Started = NOTHING) -> list[Problem]:
+    def check(self, flow: Flow, others: Iterable[Flow] = ()) -> list[Problem]:
         """Return what is wrong with it, for a flow; paths begin at its fields' names.
 
         Parameters
         ----------
-        flow, started : Flow, mapping
+        flow, others : Flow, iterable of Flow
             Whose nodes reactions may be for: of the flows that it starts as ``"id/node"``.
         """
         found: list[Problem] = []
-        names = nodes_of(flow, started)
+        names = nodes_of(flow, others)
         for number, reaction in enumerate(self.reactions):
             found += reaction.check(names, pointer("reactions", number))
         for number, occurrence in enumerate(self.events):

@@ -2,8 +2,8 @@
 
 Owns the simulation of flows that listen for events, ask for internal effects or look at the
 service window: every execution takes its turns alone, and what the service keeps beside it is a
-`World`. May import `course`, `world`, `engine`, `execution`, `flow`, `whatsapp`, `nodetype`,
-`errors`, `wire`, and `behaviour`, `channel`, `plan`, `population`, `replies` beside it.
+`World`. May import `course`, `world`, `engine`, `execution`, `flow`, `starting`, `whatsapp`,
+`nodetype`, `errors`, `wire`, and `behaviour`, `channel`, `plan`, `population`, `replies` beside it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from flowkit.simulation.behaviour import (
 from flowkit.simulation.plan import Part, Plan, Start
 from flowkit.simulation.population import INBOUND_AT
 from flowkit.simulation.replies import consequences
+from flowkit.starting import names_before
 from flowkit.whatsapp import is_inbound
 from flowkit.wire import from_ms, parse_iso, to_ms
 from flowkit.world import Member, World
@@ -58,7 +59,7 @@ AGAIN_MOST = 10
 """How often a contact's events start the flow again; who answers everything would never end."""
 
 
-class Course(Member):
+class Resident(Member):
     """An execution of a simulation.
 
     `part` is where its rows are. `drawn` tells its draws from those of the contact's other
@@ -92,7 +93,7 @@ def _internal(flow: Flow, behaviour: Behaviour) -> set[str | None]:
     return kinds - {None} - behaviour.answers.keys()
 
 
-def simulated(plan: Plan, part: Part, progress: Callable[[int], None]) -> list[Course]:
+def simulated(plan: Plan, part: Part, progress: Callable[[int], None]) -> list[Resident]:
     """Return what becomes of the executions of a plan, in the order in which they began.
 
     Parameters
@@ -105,7 +106,7 @@ def simulated(plan: Plan, part: Part, progress: Callable[[int], None]) -> list[C
     numbers = range(plan.first, plan.first + len(plan.contacts))
     # Where nobody waits for anybody else, one after the other takes the least room.
     towns = [numbers] if plan.tied else [range(number, number + 1) for number in numbers]
-    done: list[Course] = []
+    done: list[Resident] = []
     for contacts in towns:
         town = _Town(plan, part)
         town.run(contacts)
@@ -118,7 +119,7 @@ class _Town:
     """Contacts, and the executions about them."""
 
     def __init__(self, plan: Plan, part: Part) -> None:
-        self.courses: list[Course] = []
+        self.courses: list[Resident] = []
         self._plan, self._part = plan, part
         self._behaviour, self._seed = plan.behaviour, plan.seed
         self._world = World(self._begin, plan.started)
@@ -169,17 +170,17 @@ class _Town:
         self._world.add(self._begin(self._plan.flow, execution))
         return True
 
-    def _begin(self, flow: Flow, execution: Execution) -> Course:
+    def _begin(self, flow: Flow, execution: Execution) -> Resident:
         """Take in an execution that begins."""
         who, part, names = execution.contact_id or "", self._part, ""
         if flow.id != self._plan.flow.id:
             part = part.others.setdefault(execution.flow_id, Part())
-            names = f"{flow.id}/"
+            names = names_before(self._plan.flow, flow.id)
         self._entries[who, execution.flow_id] += 1
         entry = self._entries[who, execution.flow_id]
         # Each entry of a contact has chances of its own.
         drawn = (f"@{flow.id}" if names else "") + (f"#{entry}" if entry > 1 else "")
-        course = Course(self._world, flow, execution, part, drawn, names)
+        course = Resident(self._world, flow, execution, part, drawn, names)
         part.rows.append(self._rows.get(who, self._plan.first))
         if execution.id != self._ids.get(who):
             part.contexts[execution.id] = execution.context
@@ -231,7 +232,7 @@ class _Town:
     # -- effects
 
     def __call__(
-        self, course: Course, performance: Performance, now: int
+        self, course: Resident, performance: Performance, now: int
     ) -> tuple[Outcome | None, int]:
         """Return how an effect that begins now ends, and when."""
         execution = course.execution

@@ -90,7 +90,7 @@ def forecast(
 
 
 def _stored(client: Client | None, asking: list[Flow], flows: Iterable[Flow]) -> list[Flow]:
-    """Return the flows that some run or start, as far as the service has them."""
+    """Return the flows that some run or start, as far as the service has them published."""
     given = {flow.id for flow in flows}
     found: dict[tuple[str, int | None], Flow] = {}
     ahead = [*asking, *flows]
@@ -109,8 +109,9 @@ def _stored(client: Client | None, asking: list[Flow], flows: Iterable[Flow]) ->
                 if error.status != 404:
                     raise
                 continue
-            found[asked] = other
-            ahead.append(other)
+            if version is not None or other.is_active:  # what is not active does not start
+                found[asked] = other
+                ahead.append(other)
     return list(found.values())
 
 

@@ -6,7 +6,7 @@ numbers every time. Imports pandas and numpy, `behaviour`, `prices`, `rows`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from flowkit.simulation.behaviour import CLOSED_CODE, Behaviour, after_sending
 from flowkit.simulation.plan import Part, Start
 from flowkit.simulation.prices import Prices
 from flowkit.simulation.rows import MISSING, Group, Heads, frames, moments_of
-from flowkit.starting import NOTHING, Started
+from flowkit.starting import names_before
 
 MESSAGES = ("sent_at", "delivered_at", "read_at", "replied_at", "clicked_at", "bought_at")
 """Times of a message; missing where it did not come to that."""
@@ -54,7 +54,7 @@ class Simulation:
         seed: int,
         prices: Prices | None,
         start: Callable[[int], Start],
-        started: Started = NOTHING,
+        started: Iterable[Flow] = (),
         names: str = "",
     ) -> None:
         self.flow = flow
@@ -79,11 +79,11 @@ class Simulation:
         self._behaviour, self._seed, self._prices = behaviour, seed, prices
         self._names = names
         judged = replace(behaviour, window=behaviour.judges_window(flow))
-        flows = {other_id: other for (other_id, _), other in started.items()}
+        flows = {other.id: other for other in started}
         self.others = {
             other_id: Simulation(
                 flows[other_id], contacts, [part.others.get(other_id, Part()) for part in parts],
-                judged, seed, prices, start, names=f"{other_id}/",
+                judged, seed, prices, start, names=names_before(flow, other_id),
             )
             for other_id in sorted({other_id for part in parts for other_id in part.others})
         }  # fmt: skip

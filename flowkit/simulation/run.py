@@ -130,7 +130,7 @@ def simulate(
         raise Invalid(found)
     flow = flow.replace(id=flow.id or "simulated", version=flow.version or 1)
     started, found = started_flows(flow, [*flows, flow], behaviour.answers_for, ANSWERED)
-    found += behaviour.check(flow, started)
+    found += behaviour.check(flow, started.values())
     if channel is not None:
         found += channel.check()
     tie = _tie(flow, started, behaviour, channel, repeats=repeats)
@@ -234,7 +234,7 @@ def _carried_out(
     parts = [done(plan, progress)] if processes == 1 else _divided(plan, processes, progress)
     return Simulation(
         plan.flow, plan.contacts, parts, plan.behaviour, plan.seed, prices, plan.start,
-        plan.started,
+        plan.started.values(),
     )  # fmt: skip
 
 

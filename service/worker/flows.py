@@ -19,7 +19,7 @@ from flowkit.flow import Flow
 from flowkit.kin import CALL, taken, told
 from flowkit.nodes.flows import NAMED, START, STOP
 from flowkit.nodetype import Outcome
-from flowkit.starting import FILTERED, started_by
+from flowkit.starting import FILTERED, answer_of, started_by
 from service.entries import create
 from service.events import cancel, live
 from service.store.base import Store
@@ -72,16 +72,14 @@ class Flows:
         if not flow.is_active:
             raise NotFound(f"flow {flow.id} ({flow.name}) is not active")
         started, refused = self._create(asking, performance, flow, waits=False)
-        result = {"executionId": started} if started else {"executionId": None, "reason": refused}
-        return Outcome("completed", result=result)
+        return answer_of(started, refused, waits=False)
 
     def _call(self, asking: Execution, performance: Performance) -> Outcome:
         request = performance.effect.request
         flow = self._version(request["flowId"], request["version"])
         started, refused = self._create(asking, performance, flow, waits=True)
         if started is None:
-            result = {"executionId": None, "status": "refused", "reason": refused}
-            return Outcome("completed", result=result, handle="failed")
+            return answer_of(None, refused, waits=True)
         if performance.attempt:  # it may have been started, and have ended, long ago
             child = self._store.get_execution(started)
             if child.ended_at is not None:
@@ -89,7 +87,7 @@ class Flows:
                 return Outcome("completed", result=said.result, handle=said.handle)
         if self._store.get_execution(asking.id).ended_at is not None:  # nobody waits for it now
             cancel(self._store, started, now=self._clock.now())
-        return Outcome("completed", result={"executionId": started}, awaits=True)
+        return answer_of(started, "", waits=True)
 
     def _create(
         self, asking: Execution, performance: Performance, flow: Flow, *, waits: bool

@@ -399,11 +399,10 @@ class Runner:
             self._give_up(held, set(answer.fenced))
         elif answer.outcome == "cancelled":
             self._give_up(held, set(held.claim.branches))
-        elif answer.outcome == "conflict" and not held.doubtful and self._hear(held):
-            pass  # decided anew, knowing what has come
-        else:
-            # Someone settled a run by evidence, or a commit of ours was made and its answer lost:
-            # whoever claims the branches next reads it anew.
+        elif answer.outcome != "conflict" or held.doubtful or not self._hear(held):
+            # It is no event that came in between, with which it would be decided anew. Someone
+            # settled a run by evidence, or a commit of ours was made and its answer lost: whoever
+            # claims the branches next reads it anew.
             self._return(held)
         if not held.claim.branches:
             self._held.pop(execution_id, None)

@@ -160,6 +160,11 @@ def test_a_flow_that_cannot_take_part_is_refused() -> None:
     assert first == ("simulate.flows", "/flows/0")
     assert {path for _, path in wrong} == {"/flows/1/nodes", "/flows/1/nodes/1"}
     assert last == ("behaviour.node", "/reactions/0/node")
+    own = Behaviour(reactions=[Reaction(node="whole/yes")])  # a flow's own nodes have no prefix
+    again = fk.Flow("Again", trigger="t", id="whole").send(text="Hi", id="yes").start_flow("whole")
+    whole = again.end()
+    with pytest.raises(Invalid, match=r"no node 'whole/yes'"):
+        fk.simulate(whole, [ANA], own, at=NOW)
 
 
 def test_a_backtest_runs_them_too() -> None:
@@ -178,5 +183,8 @@ def test_a_plan_without_a_service_says_what_it_cannot_simulate() -> None:
     plan = fk.plan(None, FLOW.replace(name="New"), deployed=FLOW)
     assert plan.outcomes is None
     assert "sub runs flow part, version 1" in str(plan)
+    endless = fk.Flow("Part", trigger="called", id="part").send(text="No end", id="ask")
+    plan = fk.plan(None, FLOW.replace(name="New"), deployed=FLOW, contacts=5, flows=[endless])
+    assert "/flows/0/nodes" in plan.not_simulated
     plan = fk.plan(None, FLOW.replace(name="New"), deployed=FLOW, contacts=5, flows=[PART])
     assert plan.outcomes is not None
