@@ -329,8 +329,11 @@ def plan(
     from service.plan_command import ERROR, run
 
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    chosen: dict[str, Any] = {"contacts": 0 if no_simulation else contacts, "seed": seed}
-    chosen["templates"] = _templates(templates)
+    chosen: dict[str, Any] = {
+        "contacts": 0 if no_simulation else contacts,
+        "seed": seed,
+        "templates": _templates(templates),
+    }
     try:
         if against is not None:
             sys.exit(run(_documents(file), None, _documents(against), **chosen))
